@@ -1,0 +1,291 @@
+//! Attachments: one network interface of one sandbox, and how its owner is written into the kernel.
+//!
+//! The host side of a Pod's link is the store of an attachment (design §1, "the kernel is the
+//! store"). Its alias carries the owner in one line of at most 255 bytes:
+//!
+//! ```text
+//! seaway1:<container id>:<interface>:<network>:<address>[,<address>]
+//! ```
+//!
+//! Only the addresses may contain colons, and they come last. Name and MAC addresses follow from
+//! the identity by a hash that is frozen, so that a new version finds what an old one made.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::hash::stable_hash;
+use crate::names::{ContainerId, IfName, NameError, NetworkName};
+use crate::{Family, MacAddr};
+
+/// What the name of every host-side Pod link starts with.
+pub const HOST_LINK_PREFIX: &str = "sea";
+
+/// What Linux takes at most as a link's alias, in bytes (`IFALIASZ` less the final NUL).
+pub const MAX_ALIAS_BYTES: usize = 255;
+
+const ALIAS_VERSION: &str = "seaway1";
+
+/// Identity of an attachment: (container, interface in the Pod), as CNI keys it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttachmentId {
+    /// The sandbox.
+    pub container: ContainerId,
+    /// The interface's name inside the Pod.
+    pub interface: IfName,
+}
+
+impl fmt::Display for AttachmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.container, self.interface)
+    }
+}
+
+/// An interface of a sandbox with its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Whose it is.
+    pub id: AttachmentId,
+    /// The CNI network that it belongs to.
+    pub network: NetworkName,
+    /// Its addresses, in the order in which the node is configured.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Attachment {
+    /// The address of `family`, if it has one.
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses
+            .iter()
+            .copied()
+            .find(|a| Family::of(*a) == family)
+    }
+}
+
+/// The text of a link's alias: the whole of an [`Attachment`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Alias(String);
+
+/// Why an alias cannot be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AliasError {
+    /// Too long for the kernel.
+    #[error("the alias of attachment {id} would have {len} bytes, Linux takes {MAX_ALIAS_BYTES}")]
+    TooLong {
+        /// Whose alias.
+        id: AttachmentId,
+        /// The length in bytes.
+        len: usize,
+    },
+    /// Not written by us, or by a version that we do not know.
+    #[error("alias \"{0}\" is not of the form seaway1:container:interface:network:addresses")]
+    Form(String),
+    /// A part of it breaks the rules of its kind.
+    #[error("alias \"{alias}\" is damaged: {source}")]
+    Name {
+        /// The whole alias.
+        alias: String,
+        /// The part's error.
+        source: NameError,
+    },
+    /// An address cannot be read.
+    #[error("alias \"{alias}\" is damaged: \"{address}\" is not an IP address")]
+    Address {
+        /// The whole alias.
+        alias: String,
+        /// The text that is no address.
+        address: String,
+    },
+}
+
+impl Alias {
+    /// Writes an attachment as an alias.
+    pub fn of(attachment: &Attachment) -> Result<Alias, AliasError> {
+        let addresses: Vec<String> = attachment
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let AttachmentId {
+            container,
+            interface,
+        } = &attachment.id;
+        let text = format!(
+            "{ALIAS_VERSION}:{container}:{interface}:{}:{}",
+            attachment.network,
+            addresses.join(",")
+        );
+        match text.len() {
+            len if len > MAX_ALIAS_BYTES => Err(AliasError::TooLong {
+                id: attachment.id.clone(),
+                len,
+            }),
+            _ => Ok(Alias(text)),
+        }
+    }
+
+    /// Takes the text of a link's alias as it stands in the kernel, whoever wrote it.
+    pub fn raw(text: impl Into<String>) -> Alias {
+        Alias(text.into())
+    }
+
+    /// Reads the attachment that the alias names.
+    pub fn parse(&self) -> Result<Attachment, AliasError> {
+        self.0.parse()
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Alias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for Attachment {
+    type Err = AliasError;
+
+    fn from_str(alias: &str) -> Result<Self, AliasError> {
+        let parts: Vec<&str> = alias.splitn(5, ':').collect();
+        let [ALIAS_VERSION, container, interface, network, addresses] = parts[..] else {
+            return Err(AliasError::Form(alias.to_owned()));
+        };
+        let name = |source| AliasError::Name {
+            alias: alias.to_owned(),
+            source,
+        };
+        let address = |text: &str| {
+            text.parse::<IpAddr>().map_err(|_| AliasError::Address {
+                alias: alias.to_owned(),
+                address: text.to_owned(),
+            })
+        };
+        Ok(Attachment {
+            id: AttachmentId {
+                container: ContainerId::new(container).map_err(name)?,
+                interface: IfName::new(interface).map_err(name)?,
+            },
+            network: NetworkName::new(network).map_err(name)?,
+            addresses: addresses
+                .split(',')
+                .map(address)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The host-side link's name of an attachment: `sea` and 60 bits of its hash in base 32 (K13).
+pub fn host_link_name(id: &AttachmentId) -> IfName {
+    const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let hash = hash_of(id, "name");
+    let digits = (0..12).map(|i| char::from(DIGITS[(hash >> (5 * i)) as usize & 31]));
+    let name: String = HOST_LINK_PREFIX.chars().chain(digits).collect();
+    IfName::new(name).expect("three letters and twelve base-32 digits are a link name")
+}
+
+/// The MAC address of the host side of an attachment's link.
+pub fn host_mac(id: &AttachmentId) -> MacAddr {
+    MacAddr::local_from(hash_of(id, "host-mac"))
+}
+
+/// The MAC address of the Pod side of an attachment's link.
+pub fn pod_mac(id: &AttachmentId) -> MacAddr {
+    MacAddr::local_from(hash_of(id, "pod-mac"))
+}
+
+fn hash_of(id: &AttachmentId, use_: &str) -> u64 {
+    stable_hash(&[use_, id.container.as_str(), id.interface.as_str()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn attachment(container: &str, addresses: &[&str]) -> Attachment {
+        Attachment {
+            id: AttachmentId {
+                container: ContainerId::new(container).expect("valid"),
+                interface: IfName::new("eth0").expect("valid"),
+            },
+            network: NetworkName::new("pods").expect("valid"),
+            addresses: addresses
+                .iter()
+                .map(|a| a.parse().expect("valid"))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn alias_holds_the_whole_attachment() {
+        let a = attachment("c1", &["10.244.1.2", "fd00:10:244:1::2"]);
+        let alias = Alias::of(&a).expect("short");
+        assert_eq!(
+            alias.as_str(),
+            "seaway1:c1:eth0:pods:10.244.1.2,fd00:10:244:1::2"
+        );
+        assert_eq!(alias.parse(), Ok(a));
+    }
+
+    #[test]
+    fn longest_names_fit_or_are_refused_with_the_length() {
+        let longest_v6 = "fd00:1111:2222:3333:4444:5555:6666:7777";
+        let mut a = attachment(&"c".repeat(64), &["255.255.255.255", longest_v6]);
+        a.network = NetworkName::new("n".repeat(63)).expect("valid");
+        assert!(Alias::of(&a).is_ok());
+        a.id.container = ContainerId::new("c".repeat(128)).expect("valid");
+        let error = Alias::of(&a).expect_err("too long").to_string();
+        assert!(error.contains("Linux takes 255"), "{error}");
+    }
+
+    #[test]
+    fn foreign_and_damaged_aliases_are_told_apart() {
+        for form in [
+            "",
+            "uplink to switch 3",
+            "seaway2:c:eth0:n:10.0.0.1",
+            "seaway1:c:eth0",
+        ] {
+            assert!(
+                matches!(Alias::raw(form).parse(), Err(AliasError::Form(_))),
+                "{form}"
+            );
+        }
+        let damaged = Alias::raw("seaway1:c:eth0:n:10.0.0.256").parse();
+        assert!(matches!(damaged, Err(AliasError::Address { .. })));
+        let damaged = Alias::raw("seaway1:-c:eth0:n:10.0.0.2").parse();
+        assert!(matches!(damaged, Err(AliasError::Name { .. })));
+    }
+
+    #[test]
+    fn k13_names_are_frozen() {
+        let id = attachment("c1", &["10.0.0.1"]).id;
+        assert_eq!(host_link_name(&id).as_str(), "sea3mxxdt527zxi");
+        assert_eq!(host_mac(&id).to_string(), "1a:8b:c5:0b:e2:79");
+        assert_eq!(pod_mac(&id).to_string(), "96:a9:b4:42:d9:ca");
+    }
+
+    proptest! {
+        #[test]
+        fn alias_round_trip(c in "[a-z0-9][a-zA-Z0-9_.-]{0,63}", v4: [u8; 4], v6: [u8; 16]) {
+            let mut a = attachment(&c, &[]);
+            a.addresses = vec![IpAddr::from(v4), IpAddr::from(v6)];
+            prop_assert_eq!(Alias::of(&a).expect("fits").parse(), Ok(a));
+        }
+
+        #[test]
+        fn k13_different_owners_different_names(a in "[a-z0-9]{1,64}", b in "[a-z0-9]{1,64}") {
+            let (x, y) = (attachment(&a, &[]).id, attachment(&b, &[]).id);
+            prop_assert_eq!(a == b, host_link_name(&x) == host_link_name(&y));
+            prop_assert_ne!(host_mac(&x), pod_mac(&x));
+        }
+    }
+}
