@@ -1,0 +1,210 @@
+//! Change notifications: what anybody changes in the namespace, and in the namespaces at the
+//! other ends of its veth links, told as it happens.
+//!
+//! The socket listens to all namespaces that this one has a number for, which are just those
+//! behind its veth links. That holds no reference to them, so that a Pod's namespace can die.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+
+use super::info::{AddressInfo, LinkInfo, NeighbourInfo, RouteInfo};
+use super::socket::{RawMessage, messages, parse_message};
+use crate::error::{Context, KernelError};
+
+/// Multicast groups of rtnetlink (`enum rtnetlink_groups`).
+const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+const RTM_NEWNETCONF: u16 = 80;
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Something changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A link appeared or changed.
+    Link(LinkInfo),
+    /// A link is gone.
+    LinkGone(LinkInfo),
+    /// An address is gone.
+    AddressGone(AddressInfo),
+    /// A route appeared or was replaced.
+    Route(RouteInfo),
+    /// A route is gone.
+    RouteGone(RouteInfo),
+    /// A neighbour entry appeared or changed.
+    Neighbour(NeighbourInfo),
+    /// A neighbour entry is gone.
+    NeighbourGone(NeighbourInfo),
+    /// An address appeared.
+    Address(AddressInfo),
+    /// A setting of the device changed; `None` for all devices or the default.
+    Setting(Option<u32>),
+    /// Notices were lost: everything must be looked at again.
+    Overflow,
+}
+
+/// Where it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeSource {
+    /// In the namespace of the monitor.
+    Own,
+    /// In the namespace of this number, as [`LinkInfo::peer_netns`] gives it.
+    Peer(i32),
+}
+
+/// Listens for changes.
+pub struct Monitor {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl Monitor {
+    /// Starts to listen in the calling thread's namespace.
+    pub fn open() -> Result<Monitor, KernelError> {
+        let name = || "monitor".to_owned();
+        let mut socket = Socket::new(NETLINK_ROUTE).during("open rtnetlink", name)?;
+        socket.bind_auto().during("bind rtnetlink", name)?;
+        // Without the privilege for more, the default size remains; an overflow is only slower.
+        let _ = nix::sys::socket::setsockopt(
+            &socket,
+            nix::sys::socket::sockopt::RcvBufForce,
+            &RECEIVE_BUFFER,
+        );
+        socket
+            .set_listen_all_namespaces(true)
+            .during("listen to namespaces of", name)?;
+        for group in GROUPS {
+            socket
+                .add_membership(group)
+                .during("join group", || group.to_string())?;
+        }
+        socket.set_non_blocking(true).during("configure", name)?;
+        Ok(Monitor {
+            socket,
+            buffer: vec![0; 32 * 1024],
+        })
+    }
+
+    /// Hands every notice that waits to `each`, and returns when none does. Poll the descriptor
+    /// for input to wait.
+    pub fn drain(&mut self, mut each: impl FnMut(NoticeSource, Notice)) -> Result<(), KernelError> {
+        loop {
+            match receive(self.socket.as_fd(), &mut self.buffer) {
+                Ok((length, source)) => {
+                    for message in messages(&self.buffer[..length]) {
+                        if let Some(notice) = read(&message) {
+                            each(source, notice);
+                        }
+                    }
+                }
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                    each(NoticeSource::Own, Notice::Overflow);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e).during("receive from", || "monitor".to_owned()),
+            }
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A message that cannot be read is worth a look at everything, not the end of the monitor.
+fn read(message: &RawMessage<'_>) -> Option<Notice> {
+    if message.kind == RTM_NEWNETCONF {
+        return Some(Notice::Setting(netconf_index(message.payload)));
+    }
+    if !(16..=32).contains(&message.kind) {
+        return None;
+    }
+    match parse_message(message.payload, message.kind) {
+        Ok(parsed) => notice_of(&parsed),
+        Err(error) => {
+            tracing::debug!(%error, "a notification cannot be read");
+            Some(Notice::Overflow)
+        }
+    }
+}
+
+fn notice_of(message: &RouteNetlinkMessage) -> Option<Notice> {
+    use RouteNetlinkMessage as M;
+    match message {
+        // Bridges report their ports a second time, in their own family.
+        M::NewLink(m) | M::DelLink(m)
+            if m.header.interface_family != netlink_packet_route::AddressFamily::Unspec =>
+        {
+            None
+        }
+        M::NewLink(m) => Some(Notice::Link(LinkInfo::of(m))),
+        M::DelLink(m) => Some(Notice::LinkGone(LinkInfo::of(m))),
+        M::NewAddress(m) => AddressInfo::of(m).map(Notice::Address),
+        M::DelAddress(m) => AddressInfo::of(m).map(Notice::AddressGone),
+        M::NewRoute(m) => RouteInfo::of(m).map(Notice::Route),
+        M::DelRoute(m) => RouteInfo::of(m).map(Notice::RouteGone),
+        M::NewNeighbour(m) => NeighbourInfo::of(m).map(Notice::Neighbour),
+        M::DelNeighbour(m) => NeighbourInfo::of(m).map(Notice::NeighbourGone),
+        _ => None,
+    }
+}
+
+/// The device index in a netconf message; `None` for "all" (-1) and "default" (-2).
+fn netconf_index(payload: &[u8]) -> Option<u32> {
+    const NETCONFA_IFINDEX: u16 = 1;
+    let mut rest = payload.get(4..)?;
+    loop {
+        let length = u16::from_ne_bytes(rest.get(..2)?.try_into().ok()?) as usize;
+        let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);
+        if kind == NETCONFA_IFINDEX {
+            let index = i32::from_ne_bytes(rest.get(4..8)?.try_into().ok()?);
+            return u32::try_from(index).ok();
+        }
+        rest = rest.get(length.max(4).next_multiple_of(4)..)?;
+    }
+}
+
+/// Receives one datagram and the number of the namespace that it is about.
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, NoticeSource)> {
+    let mut control = [0u64; 8];
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: an all-zero msghdr is valid; the fields that matter are set below.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = &mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control);
+    // SAFETY: header points to one iovec over `buffer` and to `control`, both alive and writable
+    // for the lengths given.
+    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, 0) };
+    match usize::try_from(length) {
+        Err(_) => Err(io::Error::last_os_error()),
+        Ok(length) => Ok((length.min(buffer.len()), source_of(&header))),
+    }
+}
+
+fn source_of(header: &libc::msghdr) -> NoticeSource {
+    const NETLINK_LISTEN_ALL_NSID: libc::c_int = 8;
+    // SAFETY: the kernel filled the control buffer of `header`; the CMSG functions stay inside
+    // msg_controllen, and the payload of this kind of message is one i32.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            if (*message).cmsg_level == libc::SOL_NETLINK
+                && (*message).cmsg_type == NETLINK_LISTEN_ALL_NSID
+            {
+                let id = std::ptr::read_unaligned(libc::CMSG_DATA(message).cast::<i32>());
+                return NoticeSource::Peer(id);
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+    NoticeSource::Own
+}

@@ -1,0 +1,289 @@
+//! Keyed tables of rows, their difference, and their comparison for people.
+
+use std::collections::BTreeMap;
+
+use seaway_model::{AddressRow, LinkRow, NeighbourRow, RouteRow, Row, SysctlRow};
+use serde::Serialize;
+
+/// Rows of one kind by their key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table<R: Row> {
+    rows: BTreeMap<R::Key, R>,
+}
+
+impl<R: Row> Default for Table<R> {
+    fn default() -> Self {
+        Table {
+            rows: BTreeMap::new(),
+        }
+    }
+}
+
+impl<R: Row> FromIterator<R> for Table<R> {
+    fn from_iter<I: IntoIterator<Item = R>>(rows: I) -> Self {
+        Table {
+            rows: rows.into_iter().map(|row| (row.key(), row)).collect(),
+        }
+    }
+}
+
+impl<R: Row> Table<R> {
+    /// Puts a row in; gives back the row of that key that was there.
+    pub fn insert(&mut self, row: R) -> Option<R> {
+        self.rows.insert(row.key(), row)
+    }
+
+    /// Puts the row in, if there is one.
+    pub fn extend_with(&mut self, row: Option<R>) {
+        if let Some(row) = row {
+            self.insert(row);
+        }
+    }
+
+    /// Takes a row out.
+    pub fn remove(&mut self, key: &R::Key) -> Option<R> {
+        self.rows.remove(key)
+    }
+
+    /// The row of a key.
+    pub fn get(&self, key: &R::Key) -> Option<&R> {
+        self.rows.get(key)
+    }
+
+    /// All rows in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = &R> {
+        self.rows.values()
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// What must be done so that `observed` becomes this table: rows that are missing or not in
+    /// force are upserted, rows that nobody planned are deleted.
+    pub fn changes_from(&self, observed: &Table<R>) -> Vec<Change<R>> {
+        let unplanned = observed.iter().filter(|row| self.get(&row.key()).is_none());
+        let wanting = self.iter().filter(|row| {
+            !observed
+                .get(&row.key())
+                .is_some_and(|found| row.in_force(found))
+        });
+        unplanned
+            .cloned()
+            .map(Change::Delete)
+            .chain(wanting.cloned().map(Change::Upsert))
+            .collect()
+    }
+
+    fn compare(&self, observed: &Table<R>) -> Vec<RowReport> {
+        let planned = self.iter().map(|row| {
+            let found = observed.get(&row.key());
+            let state = match found {
+                None => RowState::Missing,
+                Some(found) if row.in_force(found) => RowState::InForce,
+                Some(_) => RowState::Differs,
+            };
+            RowReport::new(row, Some(row), found, state)
+        });
+        let unplanned = observed.iter().filter(|row| self.get(&row.key()).is_none());
+        let unplanned =
+            unplanned.map(|row| RowReport::new(row, None, Some(row), RowState::Unplanned));
+        planned.chain(unplanned).collect()
+    }
+}
+
+/// One thing to do to a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<R> {
+    /// Make the row be there as it is.
+    Upsert(R),
+    /// Make the row be gone. It is the row as it was, so that it can be found by all its fields.
+    Delete(R),
+}
+
+/// How an observed row stands to the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RowState {
+    /// As planned.
+    InForce,
+    /// Planned, not in the kernel.
+    Missing,
+    /// In the kernel otherwise than planned.
+    Differs,
+    /// In the kernel as ours, not planned.
+    Unplanned,
+}
+
+/// A row for people: what is planned and what is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RowReport {
+    /// The table's name.
+    pub table: &'static str,
+    /// The row's key.
+    pub key: String,
+    /// The planned row.
+    pub planned: Option<String>,
+    /// The observed row.
+    pub observed: Option<String>,
+    /// How the two stand to each other.
+    pub state: RowState,
+}
+
+impl RowReport {
+    fn new<R: Row>(
+        any: &R,
+        planned: Option<&R>,
+        observed: Option<&R>,
+        state: RowState,
+    ) -> RowReport {
+        RowReport {
+            table: R::TABLE,
+            key: any.key().to_string(),
+            planned: planned.map(ToString::to_string),
+            observed: observed.map(ToString::to_string),
+            state,
+        }
+    }
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident: $row:ty),* $(,)?) => {
+        /// All tables of one network namespace.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Tables {
+            $($(#[$doc])* pub $name: Table<$row>,)*
+        }
+
+        /// Changes to all tables of one network namespace, per table in the order to be made.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct ChangeSet {
+            $($(#[$doc])* pub $name: Vec<Change<$row>>,)*
+        }
+
+        impl Tables {
+            /// What must be done so that `observed` becomes these tables.
+            pub fn changes_from(&self, observed: &Tables) -> ChangeSet {
+                ChangeSet { $($name: self.$name.changes_from(&observed.$name),)* }
+            }
+
+            /// How many rows there are in all.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$name.len())*
+            }
+
+            /// Whether there is no row in any table.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Carries out changes on these tables, as a kernel would.
+            pub fn apply(&mut self, changes: &ChangeSet) {
+                $(for change in &changes.$name {
+                    match change {
+                        Change::Upsert(row) => { self.$name.insert(row.clone()); }
+                        Change::Delete(row) => { self.$name.remove(&row.key()); }
+                    }
+                })*
+            }
+        }
+
+        impl ChangeSet {
+            /// How many changes there are.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$name.len())*
+            }
+
+            /// Whether there is nothing to do.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Adds the changes of `later` behind these.
+            pub fn append(&mut self, mut later: ChangeSet) {
+                $(self.$name.append(&mut later.$name);)*
+            }
+        }
+
+        /// Planned against observed, table by table.
+        pub fn compare(planned: &Tables, observed: &Tables) -> Vec<RowReport> {
+            let mut reports = Vec::new();
+            $(reports.extend(planned.$name.compare(&observed.$name));)*
+            reports
+        }
+    };
+}
+
+tables! {
+    /// Links.
+    links: LinkRow,
+    /// Addresses.
+    addresses: AddressRow,
+    /// Permanent neighbour entries.
+    neighbours: NeighbourRow,
+    /// Kernel settings.
+    sysctls: SysctlRow,
+    /// Routes.
+    routes: RouteRow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seaway_model::{Device, Reachability};
+
+    fn route(net: &str, mtu: Option<u32>) -> RouteRow {
+        let device = Device::Uplink;
+        let reach = Reachability::Via {
+            device,
+            gateway: None,
+            source: None,
+            mtu,
+        };
+        RouteRow::to(net.parse().expect("valid"), reach)
+    }
+
+    #[test]
+    fn difference_is_the_least_that_is_needed() {
+        let planned: Table<_> = [route("10.1.0.0/24", None), route("10.2.0.0/24", Some(1400))]
+            .into_iter()
+            .collect();
+        let observed: Table<_> = [route("10.2.0.0/24", None), route("10.3.0.0/24", None)]
+            .into_iter()
+            .collect();
+        let changes = planned.changes_from(&observed);
+        assert_eq!(
+            changes,
+            vec![
+                Change::Delete(route("10.3.0.0/24", None)),
+                Change::Upsert(route("10.1.0.0/24", None)),
+                Change::Upsert(route("10.2.0.0/24", Some(1400))),
+            ]
+        );
+        assert!(planned.changes_from(&planned).is_empty());
+    }
+
+    #[test]
+    fn comparison_names_every_state() {
+        let mut planned = Tables::default();
+        planned.routes.insert(route("10.1.0.0/24", None));
+        planned.routes.insert(route("10.2.0.0/24", Some(1400)));
+        let mut observed = Tables::default();
+        observed.routes.insert(route("10.2.0.0/24", None));
+        observed.routes.insert(route("10.3.0.0/24", None));
+        let states: Vec<_> = compare(&planned, &observed)
+            .iter()
+            .map(|r| r.state)
+            .collect();
+        assert_eq!(
+            states,
+            vec![RowState::Missing, RowState::Differs, RowState::Unplanned]
+        );
+    }
+}
