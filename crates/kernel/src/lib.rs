@@ -5,8 +5,10 @@
 //! makes it so in as few system calls as possible and reports what is.
 
 mod error;
+pub mod fault;
 pub mod netlink;
 pub mod netns;
+pub mod realise;
 pub mod sysctl;
 
 pub use error::KernelError;

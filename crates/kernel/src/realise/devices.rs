@@ -1,0 +1,161 @@
+//! The devices by role: which index and name a planned device has in the kernel right now.
+//!
+//! Shared by all realisers of a node; kept up to date by creation, by dumps and by notices.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use seaway_model::{Alias, AttachmentId, Device, MacAddr};
+
+use super::LIVE_GROUP;
+use crate::netlink::LinkInfo;
+
+/// Where the indexes that we choose begin: far above those that the kernel gives out one by one.
+const FIRST_INDEX: u32 = 1 << 20;
+const INDEX_RANGE: u32 = 1 << 28;
+
+/// A device as it is in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// The kernel's index.
+    pub index: u32,
+    /// Its name now.
+    pub name: String,
+    /// The number by which the namespace of its other end is known.
+    pub peer_netns: Option<i32>,
+}
+
+/// The devices of a node.
+#[derive(Debug)]
+pub struct Devices {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    by_device: HashMap<Device, DeviceInfo>,
+    by_index: HashMap<u32, Device>,
+    next_index: u32,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Devices {
+            inner: Mutex::new(Inner {
+                by_device: HashMap::new(),
+                by_index: HashMap::new(),
+                next_index: start_index(),
+            }),
+        }
+    }
+}
+
+/// A start that differs from process to process, so that a restarted agent does not run into the
+/// links of its predecessor one by one.
+fn start_index() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(std::process::id());
+    FIRST_INDEX + u32::try_from(random % u64::from(INDEX_RANGE)).expect("less than the range")
+}
+
+impl Devices {
+    /// An index for a new link that no device known here has.
+    pub fn reserve_index(&self) -> u32 {
+        let mut inner = self.lock();
+        loop {
+            let index = inner.next_index;
+            inner.next_index = if index >= FIRST_INDEX + INDEX_RANGE {
+                FIRST_INDEX
+            } else {
+                index + 1
+            };
+            if !inner.by_index.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+
+    /// Notes which link a device is.
+    pub fn set(&self, device: Device, info: DeviceInfo) {
+        let mut inner = self.lock();
+        inner.by_index.insert(info.index, device.clone());
+        if let Some(old) = inner.by_device.insert(device, info.clone())
+            && old.index != info.index
+        {
+            inner.by_index.remove(&old.index);
+        }
+    }
+
+    /// Forgets a device.
+    pub fn forget(&self, device: &Device) {
+        let mut inner = self.lock();
+        if let Some(info) = inner.by_device.remove(device) {
+            inner.by_index.remove(&info.index);
+        }
+    }
+
+    /// The link that a device is.
+    pub fn get(&self, device: &Device) -> Option<DeviceInfo> {
+        self.lock().by_device.get(device).cloned()
+    }
+
+    /// The device that a link is.
+    pub fn of_index(&self, index: u32) -> Option<Device> {
+        self.lock().by_index.get(&index).cloned()
+    }
+
+    /// The attachment whose other end is in the namespace of this number.
+    pub fn of_peer_netns(&self, number: i32) -> Option<AttachmentId> {
+        self.lock()
+            .by_device
+            .iter()
+            .find_map(|(device, info)| match device {
+                Device::PodLink(id) if info.peer_netns == Some(number) => Some(id.clone()),
+                _ => None,
+            })
+    }
+
+    /// Takes in how a link is now; gives the device that it is, if it is ours.
+    pub fn learn(&self, link: &LinkInfo) -> Option<Device> {
+        let device = self.of_index(link.index).or_else(|| pod_link(link))?;
+        let info = DeviceInfo {
+            index: link.index,
+            name: link.name.clone(),
+            peer_netns: link.peer_netns,
+        };
+        self.set(device.clone(), info);
+        Some(device)
+    }
+
+    /// Replaces everything but the uplink by what a dump shows.
+    pub(super) fn relearn(&self, links: &[LinkInfo]) {
+        {
+            let mut inner = self.lock();
+            inner
+                .by_device
+                .retain(|device, _| *device == Device::Uplink);
+            let uplink = inner.by_device.get(&Device::Uplink).map(|info| info.index);
+            inner.by_index.retain(|index, _| Some(*index) == uplink);
+        }
+        for link in links {
+            self.learn(link);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every update is one insertion or removal, so a panic elsewhere leaves no torn state.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The device that a link of ours is by its group and alias.
+fn pod_link(link: &LinkInfo) -> Option<Device> {
+    if link.name == "lo" && link.mac == Some(MacAddr([0; 6])) {
+        return Some(Device::Loopback);
+    }
+    if link.group != LIVE_GROUP {
+        return None;
+    }
+    let attachment = Alias::raw(link.alias.as_deref()?).parse().ok()?;
+    Some(Device::PodLink(attachment.id))
+}

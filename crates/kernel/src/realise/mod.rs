@@ -1,0 +1,133 @@
+//! Realisers: planned rows made true, and the rows that are true read back.
+//!
+//! A realiser decides nothing. It takes changes, carries them out in one batch per subsystem,
+//! reports each row that it could not make true, and dumps what the kernel holds. The three
+//! implementations behind the traits are Linux, a fake in memory, and chaos, which fails at
+//! random.
+
+//mod chaos;
+mod devices;
+//mod fake;
+mod node;
+mod observe;
+mod pod;
+mod sysctls;
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+
+use seaway_model::{Alias, Attachment, AttachmentId, IfName};
+use seaway_plan::{ChangeSet, Tables};
+use serde::{Deserialize, Serialize};
+
+//pub use chaos::ChaosHost;
+pub use devices::{DeviceInfo, Devices};
+//pub use fake::FakeHost;
+pub use node::LinuxHost;
+
+use crate::error::KernelError;
+use crate::netns::{Netns, NetnsId};
+
+/// The link group of the host sides of live Pod links.
+pub const LIVE_GROUP: u32 = 0x5ea1;
+/// The link group of the host sides of Pod links that are freed and wait to be deleted.
+pub const DYING_GROUP: u32 = 0x5ea2;
+
+/// Where rows are made true: the node and its Pods.
+pub trait Host: Send + Sync {
+    /// A realiser of the node's own namespace, for the use of one thread.
+    fn node(&self) -> Result<Box<dyn NodeRealiser>, KernelError>;
+    /// A realiser of a Pod's namespace.
+    fn pod<'a>(&self, netns: &'a Netns) -> Result<Box<dyn PodRealiser + 'a>, KernelError>;
+}
+
+/// Finds the namespace in which a Pod link's other end is to be born.
+pub type NetnsOf<'a> = dyn Fn(&AttachmentId) -> Option<BorrowedFd<'a>> + 'a;
+
+/// Makes rows of the node's own namespace true.
+pub trait NodeRealiser: Send {
+    /// What the namespace holds of ours. `planned` says which kernel settings to read.
+    fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError>;
+
+    /// Carries out changes. A Pod link is made with its other end in the namespace that
+    /// `netns_of` gives; a deleted one is moved to the dying group.
+    fn apply(&mut self, changes: &ChangeSet, netns_of: &NetnsOf<'_>) -> Vec<RowFailure>;
+
+    /// Waits until the host side of a Pod's link carries packets (K14).
+    fn settle(&mut self, id: &AttachmentId) -> Result<(), KernelError>;
+
+    /// The attachment whose live link is in the kernel under the name of `id`, if so.
+    fn find(&mut self, id: &AttachmentId) -> Result<Option<Attachment>, KernelError>;
+
+    /// Moves links by their index to the dying group.
+    fn condemn(&mut self, indexes: &[u32]) -> Result<(), KernelError>;
+
+    /// Deletes the dying group.
+    fn reap(&mut self) -> Result<(), KernelError>;
+}
+
+/// Makes rows of a Pod's namespace true.
+pub trait PodRealiser {
+    /// What the namespace holds of the planned devices and settings.
+    fn observe(&mut self, planned: &Tables) -> Result<Tables, KernelError>;
+    /// Carries out changes.
+    fn apply(&mut self, changes: &ChangeSet) -> Vec<RowFailure>;
+    /// Whether there is an interface of this name.
+    fn has_interface(&mut self, name: &IfName) -> Result<bool, KernelError>;
+    /// Which namespace this is, beyond doubt.
+    fn identity(&self) -> Result<PodNetns, KernelError>;
+}
+
+/// Which namespace a Pod has: enough to know it again by a path later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodNetns {
+    /// Device and inode.
+    pub id: NetnsId,
+    /// The number that is never used again; `None` on kernels before 5.14.
+    pub cookie: Option<u64>,
+}
+
+/// A row that could not be made true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RowFailure {
+    /// The table.
+    pub table: &'static str,
+    /// The row's key.
+    pub key: String,
+    /// What failed, and how.
+    pub error: String,
+    /// The kernel's error number.
+    pub errno: Option<i32>,
+}
+
+impl fmt::Display for RowFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.table, self.key, self.error)
+    }
+}
+
+/// What the node's namespace holds.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The rows that are ours.
+    pub tables: Tables,
+    /// The attachments that live links name.
+    pub attachments: Vec<Attachment>,
+    /// Indexes of links in our group without alias: ADDs that were never finished.
+    pub unfinished: Vec<u32>,
+    /// Links in our group whose alias somebody changed.
+    pub strange: Vec<StrangeLink>,
+    /// Attachments whose links wait to be deleted; `None` for links without a readable alias.
+    pub dying: Vec<Option<Attachment>>,
+}
+
+/// A link in our group with an alias that is not ours.
+#[derive(Clone, Debug)]
+pub struct StrangeLink {
+    /// The kernel's index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its alias.
+    pub alias: Alias,
+}
