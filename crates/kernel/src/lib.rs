@@ -10,5 +10,6 @@ pub mod netlink;
 pub mod netns;
 pub mod realise;
 pub mod sysctl;
+pub mod uplink;
 
 pub use error::KernelError;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use seaway_kernel::netlink::{LinkSet, LinkTarget, Netlink, Request};
+use seaway_kernel::netlink::{Exclusive, LinkSet, LinkTarget, Netlink, Request, RouteSpec};
 use seaway_kernel::netns::Netns;
 use seaway_kernel::realise::{Devices, Host, LinuxHost, NodeRealiser};
 use seaway_model::{
@@ -172,11 +172,37 @@ fn drift_is_seen_and_repaired_and_strangers_are_left_alone() {
         ),
     ];
     netlink.send_all(&damage).expect("damaged");
+    let stranger = RouteSpec::by_device("10.99.0.0/24".parse().expect("valid"), link.index);
+    netlink
+        .send_all(&[stranger_route(&stranger)])
+        .expect("a route that is not ours");
+    let strangers = |nl: &mut Netlink| {
+        let routes = nl.routes().expect("dump");
+        routes
+            .into_iter()
+            .filter(|r| r.destination == stranger.destination)
+            .collect::<Vec<_>>()
+    };
+    let before = strangers(&mut netlink);
     let drift = rig.drift();
-    assert!(
-        drift.contains(&("links pod c2/eth0".into(), RowState::Missing)),
-        "{drift:?}"
-    );
+    let expected = [
+        ("links pod c2/eth0".to_owned(), RowState::Differs),
+        (
+            "neighbours 10.244.0.2 dev pod c2/eth0".to_owned(),
+            RowState::Missing,
+        ),
+    ];
+    assert_eq!(drift, expected);
+    let observed = rig.node.observe(rig.planner.rows()).expect("dump");
+    let changes = rig.planner.rows().changes_from(&observed.tables);
+    assert_eq!(rig.node.apply(&changes, &|_| None), vec![]);
+    assert_eq!(rig.drift(), vec![]);
+    assert_eq!((before.len(), before), (1, strangers(&mut netlink)));
+}
+
+/// As `ip route add … proto static` would.
+fn stranger_route(spec: &RouteSpec) -> Request {
+    Request::add_route(spec, Exclusive::Yes).with_protocol(4)
 }
 
 #[test]

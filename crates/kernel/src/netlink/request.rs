@@ -271,6 +271,15 @@ impl Request {
         )
     }
 
+    /// The same request in another's name: what it makes is not taken for ours. For what a lab
+    /// or a test puts around a node.
+    pub fn with_protocol(mut self, protocol: u8) -> Request {
+        if let RouteNetlinkMessage::NewRoute(message) = &mut self.message {
+            message.header.protocol = RouteProtocol::from(protocol);
+        }
+        self
+    }
+
     /// Deletes a route of ours (never a stranger's: the protocol is part of the match).
     pub fn delete_route(spec: &RouteSpec) -> Request {
         Request::new(

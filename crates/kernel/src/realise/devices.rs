@@ -127,21 +127,6 @@ impl Devices {
         Some(device)
     }
 
-    /// Replaces everything but the uplink by what a dump shows.
-    pub(super) fn relearn(&self, links: &[LinkInfo]) {
-        {
-            let mut inner = self.lock();
-            inner
-                .by_device
-                .retain(|device, _| *device == Device::Uplink);
-            let uplink = inner.by_device.get(&Device::Uplink).map(|info| info.index);
-            inner.by_index.retain(|index, _| Some(*index) == uplink);
-        }
-        for link in links {
-            self.learn(link);
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every update is one insertion or removal, so a panic elsewhere leaves no torn state.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)

@@ -12,18 +12,20 @@ mod node;
 mod observe;
 mod pod;
 mod sysctls;
+mod watch;
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-use seaway_model::{Alias, Attachment, AttachmentId, IfName};
-use seaway_plan::{ChangeSet, Tables};
+use seaway_model::{Alias, Attachment, AttachmentId, IfName, SysctlRow};
+use seaway_plan::{ChangeSet, Table, Tables};
 use serde::{Deserialize, Serialize};
 
 //pub use chaos::ChaosHost;
 pub use devices::{DeviceInfo, Devices};
 //pub use fake::FakeHost;
 pub use node::LinuxHost;
+pub use watch::{PodSighting, Sighting, Watch};
 
 use crate::error::KernelError;
 use crate::netns::{Netns, NetnsId};
@@ -48,6 +50,9 @@ pub type NetnsOf<'a> = dyn Fn(&AttachmentId) -> Option<BorrowedFd<'a>> + 'a;
 pub trait NodeRealiser: Send {
     /// What the namespace holds of ours. `planned` says which kernel settings to read.
     fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError>;
+
+    /// The planned kernel settings as they are.
+    fn settings(&mut self, planned: &Table<SysctlRow>) -> Table<SysctlRow>;
 
     /// Carries out changes. A Pod link is made with its other end in the namespace that
     /// `netns_of` gives; a deleted one is moved to the dying group.

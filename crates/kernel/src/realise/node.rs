@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use seaway_model::{
     Alias, Attachment, AttachmentId, Device, IfName, LinkKind, LinkRow, NeighbourRow, PodLink,
-    Reachability, RouteRow, Row, host_link_name,
+    Reachability, RouteRow, Row, SysctlRow, host_link_name,
 };
-use seaway_plan::{Change, ChangeSet, Tables};
+use seaway_plan::{Change, ChangeSet, Table, Tables};
 
 use super::devices::{DeviceInfo, Devices};
 use super::pod::LinuxPod;
@@ -66,13 +66,15 @@ impl NodeRealiser for LinuxNode {
     fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError> {
         let mut observed = Observed::default();
         let links = self.netlink.links()?;
-        self.devices.relearn(&links);
-        observe::links(&links, &mut observed);
+        for link in &links {
+            self.devices.learn(link);
+        }
         let names: HashMap<u32, &str> = links.iter().map(|l| (l.index, l.name.as_str())).collect();
         let ours = |index| self.devices.of_index(index);
         let any = |index| {
             ours(index).or_else(|| Some(Device::Named(IfName::new(*names.get(&index)?).ok()?)))
         };
+        observe::links(&links, &ours, &mut observed);
         let tables = &mut observed.tables;
         let routes = self.netlink.routes()?;
         tables.routes = routes
@@ -85,8 +87,12 @@ impl NodeRealiser for LinuxNode {
             .iter()
             .filter_map(|n| observe::neighbour_row(n, &pod_link))
             .collect();
-        tables.sysctls = sysctls::observe(&planned.sysctls, &|device| self.name_of(device));
+        tables.sysctls = self.settings(&planned.sysctls);
         Ok(observed)
+    }
+
+    fn settings(&mut self, planned: &Table<SysctlRow>) -> Table<SysctlRow> {
+        sysctls::observe(planned, &|device| self.name_of(device))
     }
 
     fn apply(&mut self, changes: &ChangeSet, netns_of: &NetnsOf<'_>) -> Vec<RowFailure> {

@@ -1,61 +1,75 @@
 //! From what rtnetlink dumps to rows: which of it is ours, and which device each thing is on.
 
 use seaway_model::{
-    Alias, Attachment, Device, IfName, LinkKind, LinkRow, NeighbourRow, PodLink, Reachability,
-    RouteRow,
+    Alias, Attachment, AttachmentId, Device, IfName, LinkKind, LinkRow, NeighbourRow, PodLink,
+    Reachability, RouteRow,
 };
 
 use super::{DYING_GROUP, LIVE_GROUP, Observed, StrangeLink};
 use crate::netlink::{LinkInfo, NeighbourInfo, RouteInfo, RouteTarget, SEAWAY_PROTOCOL};
 
-/// Sorts the links of the namespace into live, unfinished, strange and dying ones.
-pub(super) fn links(links: &[LinkInfo], observed: &mut Observed) {
+/// Sorts the links of the namespace into live, unfinished, strange and dying ones. A link that
+/// `device_of` knows is live whatever somebody did to its group or alias.
+pub(super) fn links(
+    links: &[LinkInfo],
+    device_of: &dyn Fn(u32) -> Option<Device>,
+    observed: &mut Observed,
+) {
     for link in links {
-        match link.group {
-            LIVE_GROUP => live_link(link, observed),
-            DYING_GROUP => observed.dying.push(owner(link)),
+        match (device_of(link.index), link.group) {
+            (_, DYING_GROUP) => observed.dying.push(owner(link)),
+            (Some(Device::PodLink(id)), _) => {
+                observed.tables.links.extend_with(link_row(link, &id));
+            }
+            (_, LIVE_GROUP) if link.alias.as_deref().unwrap_or_default().is_empty() => {
+                observed.unfinished.push(link.index);
+            }
+            (_, LIVE_GROUP) => observed.strange.push(StrangeLink::of(link)),
             _ => {}
         }
     }
+    let owners = links
+        .iter()
+        .filter(|link| link.group == LIVE_GROUP)
+        .filter_map(owner);
+    observed.attachments = owners.collect();
 }
 
 fn owner(link: &LinkInfo) -> Option<Attachment> {
     Alias::raw(link.alias.as_deref()?).parse().ok()
 }
 
-fn live_link(link: &LinkInfo, observed: &mut Observed) {
-    let Some(alias) = link.alias.as_deref().filter(|alias| !alias.is_empty()) else {
-        observed.unfinished.push(link.index);
-        return;
+/// The row of the host side of a Pod's link. Outside our group it is shown as somebody else's.
+pub(super) fn link_row(link: &LinkInfo, id: &AttachmentId) -> Option<LinkRow> {
+    let pod = PodLink {
+        name: IfName::new(&link.name).ok()?,
+        alias: Alias::raw(link.alias.as_deref().unwrap_or_default()),
+        peer_name: id.interface.clone(),
+        peer_mac: None,
     };
-    match (Alias::raw(alias).parse(), IfName::new(&link.name)) {
-        (Ok(attachment), Ok(name)) => {
-            observed
-                .tables
-                .links
-                .insert(link_row(link, &attachment, name));
-            observed.attachments.push(attachment);
-        }
-        _ => observed.strange.push(StrangeLink {
-            index: link.index,
-            name: link.name.clone(),
-            alias: Alias::raw(alias),
-        }),
-    }
-}
-
-pub(super) fn link_row(link: &LinkInfo, attachment: &Attachment, name: IfName) -> LinkRow {
-    LinkRow {
-        device: Device::PodLink(attachment.id.clone()),
+    let kind = if link.group == LIVE_GROUP {
+        LinkKind::Pod(pod)
+    } else {
+        LinkKind::Existing
+    };
+    let device = Device::PodLink(id.clone());
+    Some(LinkRow {
+        device,
         mac: link.mac,
         mtu: Some(link.mtu),
         up: link.up,
-        kind: LinkKind::Pod(PodLink {
-            name,
-            alias: Alias::raw(link.alias.as_deref().unwrap_or_default()),
-            peer_name: attachment.id.interface.clone(),
-            peer_mac: None,
-        }),
+        kind,
+    })
+}
+
+impl StrangeLink {
+    fn of(link: &LinkInfo) -> StrangeLink {
+        let alias = Alias::raw(link.alias.as_deref().unwrap_or_default());
+        StrangeLink {
+            index: link.index,
+            name: link.name.clone(),
+            alias,
+        }
     }
 }
 
