@@ -23,8 +23,8 @@ use super::{
 };
 use crate::error::KernelError;
 use crate::netlink::{
-    Exclusive, LinkSet, LinkTarget, Netlink, NetlinkError, Request, RouteSpec, SEAWAY_PROTOCOL,
-    VethPeer, VethSpec,
+    Exclusive, LinkInfo, LinkSet, LinkTarget, Netlink, NetlinkError, Request, RouteSpec,
+    SEAWAY_PROTOCOL, VethPeer, VethSpec,
 };
 use crate::netns::Netns;
 
@@ -203,6 +203,20 @@ impl LinuxNode {
         }
     }
 
+    /// The link that a device is; a device whose link is gone is forgotten.
+    fn existing(&mut self, device: &Device) -> Option<LinkInfo> {
+        let info = self.devices.get(device)?;
+        let found = self
+            .netlink
+            .link(LinkTarget::Index(info.index))
+            .ok()
+            .flatten();
+        if found.is_none() {
+            self.devices.forget(device);
+        }
+        found
+    }
+
     fn name_of(&self, device: &Device) -> Option<String> {
         self.devices.get(device).map(|info| info.name)
     }
@@ -244,9 +258,9 @@ impl LinuxNode {
         work: &mut Work<'a>,
         failures: &mut Vec<RowFailure>,
     ) {
-        let existing = self.devices.get(&row.device);
+        let existing = self.existing(&row.device);
         match (&row.kind, &row.device, existing) {
-            (_, _, Some(info)) => adjust(row, &info, work),
+            (_, _, Some(found)) => adjust(row, &found, work),
             (LinkKind::Pod(pod), Device::PodLink(id), None) => match netns_of(id) {
                 Some(netns) => self.create(row, pod, netns, work),
                 None => failures.push(absent(LinkRow::TABLE, &row.key(), "the Pod's namespace")),
@@ -480,20 +494,21 @@ fn create_request(row: &LinkRow, pod: &PodLink, index: u32, netns: BorrowedFd<'_
     })
 }
 
-/// Brings a link that exists to what is planned. A rename is a request of its own, because
-/// kernels before 6.2 refuse it while the link is up.
-fn adjust<'a>(row: &'a LinkRow, info: &DeviceInfo, work: &mut Work<'a>) {
-    let target = LinkTarget::Index(info.index);
+/// Brings a link that exists to what is planned, touching only what differs: to set a MAC address
+/// again makes the kernel forget the neighbours. A rename is a request of its own, because kernels
+/// before 6.2 refuse it while the link is up.
+fn adjust<'a>(row: &'a LinkRow, found: &LinkInfo, work: &mut Work<'a>) {
+    let target = LinkTarget::Index(found.index);
     let mut set = LinkSet {
-        up: Some(row.up),
-        mac: row.mac,
-        mtu: row.mtu,
+        up: Some(row.up).filter(|up| *up != found.up),
+        mac: row.mac.filter(|mac| Some(*mac) != found.mac),
+        mtu: row.mtu.filter(|mtu| *mtu != found.mtu),
         ..LinkSet::default()
     };
     if let LinkKind::Pod(pod) = &row.kind {
         set.group = Some(LIVE_GROUP);
         set.alias = Some(pod.alias.as_str());
-        if info.name != pod.name.as_str() {
+        if found.name != pod.name.as_str() {
             let rename = LinkSet {
                 name: Some(&pod.name),
                 ..LinkSet::default()
