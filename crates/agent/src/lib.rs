@@ -1,1 +1,27 @@
-//! (in the making)
+//! The node daemon: it watches the cluster, plans the rows of its node, makes them true and keeps
+//! them so, and attaches Pods on behalf of the CNI plugin.
+//!
+//! Threads, all synchronous: one per request on the socket, the *keeper* that applies cluster
+//! changes and repairs drift, the *reaper* that deletes dying links in groups, and the source's
+//! own. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
+//! the network.
+//!
+//! State outside the process: the kernel's (see `seaway-kernel`), and caches in the state
+//! directory that may be lost at any time ([`records`]).
+
+mod cni;
+mod error;
+mod keeper;
+mod reaper;
+mod records;
+mod report;
+mod run;
+mod server;
+mod shared;
+mod source;
+mod state;
+
+pub use error::AgentError;
+pub use report::{AttachmentReport, PoolReport, Status, TablesReport};
+pub use run::{AgentConfig, run};
+pub use source::file::{ClusterFileError, parse as parse_cluster_file};

@@ -28,6 +28,9 @@ mod tests {
         assert_eq!(stable_hash(&["a", "eth0"]), stable_hash(&["a", "eth0"]));
         assert_ne!(stable_hash(&["a", "eth0"]), stable_hash(&["aeth0", ""]));
         // Links in running kernels carry names made by this function: a change breaks adoption.
-        assert_eq!(format!("{:016x}", stable_hash(&["c1", "eth0"])), "ffd6984659b9c3d2");
+        assert_eq!(
+            format!("{:016x}", stable_hash(&["c1", "eth0"])),
+            "ffd6984659b9c3d2"
+        );
     }
 }

@@ -32,6 +32,10 @@ pub trait Row: Clone + Eq + fmt::Debug + fmt::Display {
     const TABLE: &'static str;
     /// The row's key.
     fn key(&self) -> Self::Key;
+    /// The attachment of this node that the row is for, if it is for one.
+    fn attachment(&self) -> Option<&AttachmentId> {
+        None
+    }
     /// Whether `observed`, of the same key, is what this planned row asks for.
     fn in_force(&self, observed: &Self) -> bool {
         self == observed
@@ -65,6 +69,16 @@ impl fmt::Display for Device {
 impl Serialize for Device {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl Device {
+    /// The attachment whose host side this is, if so.
+    pub fn attachment(&self) -> Option<&AttachmentId> {
+        match self {
+            Device::PodLink(id) => Some(id),
+            _ => None,
+        }
     }
 }
 
@@ -109,6 +123,10 @@ pub struct PodLink {
 impl Row for LinkRow {
     type Key = Device;
     const TABLE: &'static str = "links";
+
+    fn attachment(&self) -> Option<&AttachmentId> {
+        self.device.attachment()
+    }
 
     fn key(&self) -> Device {
         self.device.clone()
@@ -159,6 +177,10 @@ impl Row for AddressRow {
     type Key = AddressRow;
     const TABLE: &'static str = "addresses";
 
+    fn attachment(&self) -> Option<&AttachmentId> {
+        self.device.attachment()
+    }
+
     fn key(&self) -> AddressRow {
         self.clone()
     }
@@ -199,6 +221,10 @@ impl fmt::Display for NeighbourKey {
 impl Row for NeighbourRow {
     type Key = NeighbourKey;
     const TABLE: &'static str = "neighbours";
+
+    fn attachment(&self) -> Option<&AttachmentId> {
+        self.device.attachment()
+    }
 
     fn key(&self) -> NeighbourKey {
         NeighbourKey {
@@ -288,6 +314,13 @@ impl Row for RouteRow {
     type Key = RouteKey;
     const TABLE: &'static str = "routes";
 
+    fn attachment(&self) -> Option<&AttachmentId> {
+        match &self.reach {
+            Reachability::Via { device, .. } => device.attachment(),
+            Reachability::Unreachable => None,
+        }
+    }
+
     fn key(&self) -> RouteKey {
         RouteKey {
             destination: self.destination,
@@ -369,6 +402,13 @@ impl fmt::Display for SysctlKey {
 impl Row for SysctlRow {
     type Key = SysctlKey;
     const TABLE: &'static str = "sysctls";
+
+    fn attachment(&self) -> Option<&AttachmentId> {
+        match &self.key.scope {
+            SysctlScope::Device(device) => device.attachment(),
+            SysctlScope::Family | SysctlScope::All => None,
+        }
+    }
 
     fn key(&self) -> SysctlKey {
         self.key.clone()

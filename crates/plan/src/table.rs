@@ -1,8 +1,8 @@
 //! Keyed tables of rows, their difference, and their comparison for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use seaway_model::{AddressRow, LinkRow, NeighbourRow, RouteRow, Row, SysctlRow};
+use seaway_model::{AddressRow, AttachmentId, LinkRow, NeighbourRow, RouteRow, Row, SysctlRow};
 use serde::Serialize;
 
 /// Rows of one kind by their key.
@@ -107,6 +107,15 @@ pub enum Change<R> {
     Delete(R),
 }
 
+impl<R> Change<R> {
+    /// The row that changes.
+    pub fn row(&self) -> &R {
+        match self {
+            Change::Upsert(row) | Change::Delete(row) => row,
+        }
+    }
+}
+
 /// How an observed row stands to the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -183,6 +192,14 @@ macro_rules! tables {
                 self.len() == 0
             }
 
+            /// The rows that are for one attachment.
+            pub fn of_attachment(&self, id: &AttachmentId) -> Tables {
+                Tables {
+                    $($name: self.$name.iter()
+                        .filter(|row| row.attachment() == Some(id)).cloned().collect(),)*
+                }
+            }
+
             /// Carries out changes on these tables, as a kernel would.
             pub fn apply(&mut self, changes: &ChangeSet) {
                 $(for change in &changes.$name {
@@ -203,6 +220,39 @@ macro_rules! tables {
             /// Whether there is nothing to do.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
+            }
+
+            /// The attachments that the changes are for.
+            pub fn attachments(&self) -> BTreeSet<&AttachmentId> {
+                let mut ids = BTreeSet::new();
+                $(ids.extend(self.$name.iter().filter_map(|change| change.row().attachment()));)*
+                ids
+            }
+
+            /// Keeps the changes that are for no attachment, or for one that `keep` wants.
+            pub fn retain_attachments(&mut self, keep: impl Fn(&AttachmentId) -> bool) {
+                $(self.$name.retain(|change| change.row().attachment().is_none_or(&keep));)*
+            }
+
+            /// Keeps only what adds or changes rows.
+            pub fn drop_deletions(&mut self) {
+                $(self.$name.retain(|change| matches!(change, Change::Upsert(_)));)*
+            }
+
+            /// Drops the changes of rows whose plan is no longer what it was.
+            pub fn retain_still_planned(&mut self, then: &Tables, now: &Tables) {
+                $(self.$name.retain(|change| {
+                    let key = change.row().key();
+                    then.$name.get(&key) == now.$name.get(&key)
+                });)*
+            }
+
+            /// Table and key of every row that changes.
+            pub fn keys(&self) -> Vec<(&'static str, String)> {
+                let mut keys = Vec::new();
+                $(keys.extend(self.$name.iter()
+                    .map(|change| (<$row>::TABLE, change.row().key().to_string())));)*
+                keys
             }
 
             /// Adds the changes of `later` behind these.

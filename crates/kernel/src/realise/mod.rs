@@ -17,7 +17,7 @@ mod watch;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-use seaway_model::{Alias, Attachment, AttachmentId, IfName, SysctlRow};
+use seaway_model::{Alias, Attachment, AttachmentId, IfName, LinkRow, Row, SysctlRow};
 use seaway_plan::{ChangeSet, Table, Tables};
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,18 @@ pub struct RowFailure {
     pub error: String,
     /// The kernel's error number.
     pub errno: Option<i32>,
+}
+
+impl RowFailure {
+    /// The failure of a whole batch: no row of it can be called in force.
+    pub fn whole(error: &KernelError) -> RowFailure {
+        RowFailure {
+            table: LinkRow::TABLE,
+            key: "(all)".to_owned(),
+            error: error.to_string(),
+            errno: error.errno(),
+        }
+    }
 }
 
 impl fmt::Display for RowFailure {

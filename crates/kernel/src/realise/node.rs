@@ -361,7 +361,7 @@ impl LinuxNode {
         let answers = match self.netlink.send(&work.requests) {
             Ok(answers) => answers,
             Err(error) => {
-                failures.push(RowFailure::of(LinkRow::TABLE, &"(all)", &error));
+                failures.push(RowFailure::whole(&error));
                 return;
             }
         };

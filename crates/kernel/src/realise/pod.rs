@@ -105,7 +105,7 @@ impl PodRealiser for LinuxPod<'_> {
         self.apply_sysctls(changes, &mut failures);
         let indexes = match self.indexes(changes) {
             Ok(indexes) => indexes,
-            Err(error) => return vec![RowFailure::of(LinkRow::TABLE, &"(all)", &error)],
+            Err(error) => return vec![RowFailure::whole(&error)],
         };
         let index_of = |device: &Device| match device {
             Device::Loopback => Some(LOOPBACK_INDEX),
@@ -114,7 +114,7 @@ impl PodRealiser for LinuxPod<'_> {
         };
         let (requests, keys) = requests(changes, &index_of);
         match self.netlink.send(&requests) {
-            Err(error) => failures.push(RowFailure::of(LinkRow::TABLE, &"(all)", &error)),
+            Err(error) => failures.push(RowFailure::whole(&error)),
             Ok(answers) => {
                 for ((request, (table, key)), answer) in requests.iter().zip(keys).zip(answers) {
                     match answer {

@@ -1,0 +1,236 @@
+//! The keeper: applies what changes in the cluster, and keeps the kernel as planned.
+//!
+//! One thread that sleeps until a command, a notification or a deadline comes. A notification
+//! that agrees with the plan costs a look-up; one that contradicts it leads to a comparison of the
+//! kernel with the plan and to the repair of what differs.
+
+mod pods;
+mod reconcile;
+mod uplink;
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use seaway_kernel::KernelError;
+use seaway_kernel::netlink::Netlink;
+use seaway_kernel::realise::{Devices, NodeRealiser, Sighting, Watch};
+use seaway_kernel::uplink::UplinkRule;
+use seaway_model::{ClusterEvent, Device};
+use seaway_plan::{ChangeSet, Table};
+
+use crate::records::Record;
+use crate::shared::Shared;
+use crate::state::Demand;
+
+/// How often everything is compared although nothing was seen.
+const AUDIT: Duration = Duration::from_secs(60);
+/// How long after a failure it is tried again, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How long to rest after a comparison that found nothing wrong, so that somebody who changes
+/// things back and forth cannot keep the agent busy.
+const REST: Duration = Duration::from_millis(20);
+
+/// What the keeper is told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The cluster changed.
+    Cluster(Vec<ClusterEvent>),
+    /// The source has a problem, or none any more.
+    SourceProblem(Option<String>),
+}
+
+/// The keeper's own things; what others may see is in [`Shared`].
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    node: Box<dyn NodeRealiser>,
+    netlink: Netlink,
+    watch: Watch,
+    devices: Arc<Devices>,
+    commands: Receiver<Command>,
+    rule: UplinkRule,
+    node_due: Option<Instant>,
+    uplink_due: bool,
+    rest_until: Instant,
+    retry: Duration,
+    audit_at: Instant,
+    pods: pods::Repairs,
+}
+
+/// Whether an attachment's namespace still exists where it was, so that its link can be made again.
+pub(crate) fn leads_on(shared: &Shared, record: &Record) -> bool {
+    pods::reopen(shared, record).is_some()
+}
+
+impl Keeper {
+    /// A keeper of the calling thread's namespace; it watches from now on.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        devices: Arc<Devices>,
+        commands: Receiver<Command>,
+        rule: UplinkRule,
+    ) -> Result<Keeper, KernelError> {
+        let now = Instant::now();
+        Ok(Keeper {
+            node: shared.host.node()?,
+            netlink: Netlink::open()?,
+            watch: Watch::open(devices.clone())?,
+            shared,
+            devices,
+            commands,
+            rule,
+            node_due: Some(now),
+            uplink_due: true,
+            rest_until: now,
+            retry: RETRY.0,
+            audit_at: now + AUDIT,
+            pods: pods::Repairs::default(),
+        })
+    }
+
+    /// Works for ever.
+    pub(crate) fn run(mut self) -> Result<(), KernelError> {
+        loop {
+            self.wait();
+            self.look()?;
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+            if std::mem::take(&mut self.uplink_due) {
+                self.choose_uplink();
+            }
+            self.repair_pods();
+            let now = Instant::now();
+            if now >= self.audit_at {
+                self.node_due = Some(now);
+            }
+            if self.node_due.is_some_and(|due| due <= now) && self.rest_until <= now {
+                self.reconcile();
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self) {
+        let now = Instant::now();
+        let node = self.node_due.map(|due| due.max(self.rest_until));
+        let due = [Some(self.audit_at), node, self.pods.next_due()]
+            .into_iter()
+            .flatten()
+            .min();
+        let left = due.unwrap_or(self.audit_at).saturating_duration_since(now);
+        // One millisecond more, so that the deadline has passed when the wait is over.
+        let limit = u16::try_from(left.as_millis() + 1).map_or(PollTimeout::MAX, PollTimeout::from);
+        let limit = if left.is_zero() {
+            PollTimeout::ZERO
+        } else {
+            limit
+        };
+        let wake = self.shared.keeper.wake_fd();
+        let mut fds = [
+            PollFd::new(self.watch.as_fd(), PollFlags::POLLIN),
+            PollFd::new(wake.as_fd(), PollFlags::POLLIN),
+        ];
+        // An interrupted wait is a short one.
+        let _ = poll(&mut fds, limit);
+        if fds[1].any() == Some(true) {
+            let _ = wake.read();
+        }
+    }
+
+    /// Judges everything that was seen since the last look.
+    fn look(&mut self) -> Result<(), KernelError> {
+        let mut sightings: Vec<Sighting> = Vec::new();
+        self.watch.drain(|sighting| {
+            if sightings.last() != Some(&sighting) {
+                sightings.push(sighting);
+            }
+        })?;
+        if sightings.is_empty() {
+            return Ok(());
+        }
+        let demands: Vec<Demand> = {
+            let state = self.shared.lock();
+            sightings
+                .iter()
+                .filter_map(|sighting| state.judge(sighting))
+                .collect()
+        };
+        for demand in demands {
+            tracing::debug!(?demand, "drift");
+            match demand {
+                Demand::Node => self.ask_node(Instant::now()),
+                Demand::Pod(id) => self.pods.ask(id, Instant::now()),
+                Demand::Settings(device) => self.check_settings(device.as_ref()),
+                Demand::Uplink => self.uplink_due = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_node(&mut self, at: Instant) {
+        self.node_due = Some(self.node_due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Compares just the settings that a notification is about.
+    fn check_settings(&mut self, device: Option<&Device>) {
+        use seaway_model::{Row, SysctlRow, SysctlScope};
+        let about = |row: &&SysctlRow| match (&row.key.scope, device) {
+            (SysctlScope::Device(of), Some(device)) => of == device,
+            (SysctlScope::Family | SysctlScope::All, None) => true,
+            _ => false,
+        };
+        let planned: Table<SysctlRow> = {
+            let state = self.shared.lock();
+            state
+                .planner
+                .rows()
+                .sysctls
+                .iter()
+                .filter(about)
+                .cloned()
+                .collect()
+        };
+        let observed = self.node.settings(&planned);
+        let differs = |row: &SysctlRow| observed.get(&row.key()).is_some_and(|o| !row.in_force(o));
+        if planned.iter().any(differs) {
+            self.ask_node(Instant::now());
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::SourceProblem(problem) => {
+                if let Some(problem) = &problem {
+                    tracing::warn!(%problem, "the cluster's state cannot be read; the last one holds");
+                }
+                self.shared.lock().source_problem = problem;
+            }
+            Command::Cluster(events) => self.follow(events),
+        }
+    }
+
+    fn follow(&mut self, events: Vec<ClusterEvent>) {
+        let (changes, newly_synced) = {
+            let mut state = self.shared.lock();
+            let before = state.synced;
+            let mut changes = ChangeSet::default();
+            for event in events {
+                if matches!(&event, ClusterEvent::NodeUpsert(n) if n.name == *state.planner.name())
+                {
+                    self.uplink_due = true;
+                }
+                changes.append(state.cluster(event));
+            }
+            (changes, state.synced && !before)
+        };
+        self.carry_out(&changes);
+        if newly_synced {
+            self.choose_uplink();
+            self.ask_node(Instant::now());
+        }
+        self.shared.announce();
+    }
+}

@@ -1,0 +1,50 @@
+//! Following the uplink: which device leads to the other nodes, and with which addresses and MTU.
+
+use seaway_kernel::realise::DeviceInfo;
+use seaway_kernel::uplink::{ChosenUplink, Surroundings, choose};
+use seaway_model::Device;
+use seaway_plan::Input;
+
+use super::Keeper;
+
+impl Keeper {
+    /// Chooses the uplink anew and plans what follows from it.
+    pub(super) fn choose_uplink(&mut self) {
+        let around = match Surroundings::read(&mut self.netlink) {
+            Ok(around) => around,
+            Err(error) => {
+                tracing::error!(%error, "the uplink cannot be chosen");
+                return;
+            }
+        };
+        let changes = {
+            let mut state = self.shared.lock();
+            let cluster = state.planner.node().map(|node| node.addresses.clone());
+            let chosen = choose(&self.rule, &cluster.unwrap_or_default(), &around);
+            if chosen == state.uplink {
+                // The same device may have lost its routes with its carrier or an address.
+                self.node_due.get_or_insert(std::time::Instant::now());
+                return;
+            }
+            match &chosen {
+                Ok(uplink) => {
+                    let info = DeviceInfo {
+                        index: uplink.index,
+                        name: uplink.name.clone(),
+                        peer_netns: None,
+                    };
+                    self.devices.set(Device::Uplink, info);
+                    tracing::info!(uplink = %uplink.name, rule = %uplink.rule, addresses = ?uplink.addresses, mtu = uplink.mtu, "uplink chosen");
+                }
+                Err(problem) => {
+                    self.devices.forget(&Device::Uplink);
+                    tracing::warn!(%problem, "no uplink");
+                }
+            }
+            let planned = chosen.as_ref().ok().map(ChosenUplink::for_planning);
+            state.uplink = chosen;
+            state.planner.apply(Input::Uplink(planned))
+        };
+        self.carry_out(&changes);
+    }
+}

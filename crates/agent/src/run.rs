@@ -1,0 +1,179 @@
+//! Start: take over what the kernel holds, then serve.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use seaway_cni::notes::Notes;
+use seaway_kernel::realise::{DeviceInfo, Devices, LinuxHost, Observed, StrangeLink};
+use seaway_kernel::uplink::UplinkRule;
+use seaway_model::{AttachmentId, Device, NodeName, host_link_name};
+
+use crate::error::AgentError;
+use crate::records::{Record, Records};
+use crate::shared::{Keeper as KeeperHandle, Shared};
+use crate::source::Sink;
+use crate::source::file::FileSource;
+use crate::state::State;
+use crate::{cni, keeper, reaper, server};
+
+/// How the agent is to run.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// The name of this node in the cluster.
+    pub node: NodeName,
+    /// Where the plugin finds the agent.
+    pub socket: PathBuf,
+    /// Caches, notes and the lock; on tmpfs, so that a reboot clears it.
+    pub state_dir: PathBuf,
+    /// The file that the cluster is read from.
+    pub cluster_file: PathBuf,
+    /// How to find the uplink.
+    pub uplink: UplinkRule,
+}
+
+/// Runs the agent in the calling thread's network namespace; returns only on a failure that it
+/// cannot go on with. What is in force stays in force whenever and however it ends.
+pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
+    seaway_kernel::fault::arm_from_environment();
+    make_folder(&config.state_dir)?;
+    let _lock = lock(&config.state_dir)?;
+    let devices = Arc::new(Devices::default());
+    let (commands, queue) = channel();
+    let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+        .map_err(|e| AgentError::Thread("keeper", e.into()))?;
+    let shared = Arc::new(Shared::new(
+        State::new(config.node.clone()),
+        Box::new(LinuxHost::new(devices.clone())),
+        Records::open(&config.state_dir).map_err(AgentError::file("open", &config.state_dir))?,
+        Notes::beside(&config.socket),
+        KeeperHandle::new(commands, wake),
+    ));
+    // The watch begins before the kernel is read, so that nothing changes unseen in between.
+    let keeper = keeper::Keeper::new(
+        shared.clone(),
+        devices.clone(),
+        queue,
+        config.uplink.clone(),
+    )?;
+    adopt(&shared, &devices)?;
+    let mut source = FileSource::open(&config.cluster_file).map_err(AgentError::file(
+        "watch the folder of",
+        &config.cluster_file,
+    ))?;
+    let sink = Sink::new(shared.clone());
+    source.look(&sink);
+    let worker = shared.clone();
+    spawn("reaper", move || reaper::run(&worker))?;
+    cni::collect_notes(&shared);
+    spawn("source", move || source.run(&sink))?;
+    let listener = server::listen(&config.socket)?;
+    let worker = shared.clone();
+    spawn("server", move || server::serve(&worker, &listener))?;
+    tracing::info!(node = %config.node, socket = %config.socket.display(), "serving");
+    Ok(keeper.run()?)
+}
+
+fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map(drop).map_err(|e| AgentError::Thread(name, e))
+}
+
+fn make_folder(path: &Path) -> Result<(), AgentError> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(AgentError::file("make folder", path))
+}
+
+/// One agent a node: the lock ends with the process, however that ends.
+fn lock(state_dir: &Path) -> Result<Flock<File>, AgentError> {
+    let path = state_dir.join("agent.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = file.map_err(AgentError::file("open", &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| AgentError::AlreadyRunning(path))
+}
+
+/// Takes over what the kernel holds: live links become attachments, the rest is cleared away.
+fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError> {
+    let known = shared.records.read_all();
+    let nothing = seaway_plan::Tables::default();
+    let mut observed = shared.with_node(|node| node.observe(&nothing))??;
+    if recognise(&observed, devices, &known) {
+        observed = shared.with_node(|node| node.observe(&nothing))??;
+    }
+    shared.with_node(|node| node.condemn(&observed.unfinished))??;
+    shared.with_node(|node| node.reap())??;
+    let mut adopted: BTreeMap<AttachmentId, Record> = BTreeMap::new();
+    for attachment in &observed.attachments {
+        adopted.insert(attachment.id.clone(), Record::bare(attachment.clone()));
+    }
+    for (id, record) in known {
+        let in_kernel = observed
+            .tables
+            .links
+            .get(&Device::PodLink(id.clone()))
+            .is_some();
+        match adopted.get(&id) {
+            Some(bare) if bare.attachment != record.attachment => {}
+            Some(_) => drop(adopted.insert(id, record)),
+            // Its alias is damaged, or its link is gone and can be made again.
+            None if in_kernel || keeper::leads_on(shared, &record) => {
+                adopted.insert(id, record);
+            }
+            None => shared.records.remove(&id),
+        }
+    }
+    let mut state = shared.lock();
+    for record in adopted.into_values() {
+        state.attach(record);
+    }
+    for (net, last) in shared.records.read_cursors() {
+        state.ipam.set_cursor(net, last);
+    }
+    let adopted = state.records.len();
+    tracing::info!(
+        adopted,
+        unfinished = observed.unfinished.len(),
+        "kernel state taken over"
+    );
+    Ok(())
+}
+
+/// Links of ours whose alias somebody changed while no agent ran are known by their name.
+fn recognise(
+    observed: &Observed,
+    devices: &Devices,
+    known: &BTreeMap<AttachmentId, Record>,
+) -> bool {
+    let mut any = false;
+    for StrangeLink { index, name, alias } in &observed.strange {
+        match known.keys().find(|id| host_link_name(id).as_str() == name) {
+            Some(id) => {
+                let info = DeviceInfo {
+                    index: *index,
+                    name: name.clone(),
+                    peer_netns: None,
+                };
+                devices.set(Device::PodLink(id.clone()), info);
+                any = true;
+            }
+            None => tracing::warn!(
+                link = %name, %alias,
+                "a link in Seaway's group has an alias that is not Seaway's; it is left alone"
+            ),
+        }
+    }
+    any
+}

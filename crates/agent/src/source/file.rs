@@ -1,0 +1,397 @@
+//! The cluster from a file: YAML with nodes and Pods, watched for changes.
+//!
+//! ```yaml
+//! nodes:
+//! - name: node1
+//!   addresses: [172.18.0.1, "fd00:5ea::1"]
+//!   podCIDRs: [10.244.1.0/24, "fd00:10:244:1::/64"]
+//! pods:
+//! - {namespace: default, name: web, node: node1, addresses: [10.244.1.2], phase: Running}
+//! ```
+//!
+//! Writers replace it by rename. A file that is missing or wrong changes nothing: the last good
+//! one holds, and status says what is wrong.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use seaway_model::{ClusterEvent, Node, NodeName, Pod, PodName, PodPhase};
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::Sink;
+
+/// Why a cluster file is refused.
+#[derive(Debug, Error)]
+pub enum ClusterFileError {
+    /// It cannot be read.
+    #[error("read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// It is not YAML of the right form.
+    #[error("{0}")]
+    Form(String),
+    /// A field has a value that it cannot have.
+    #[error("{object}: {field}: {problem}")]
+    Field {
+        /// Which object, for example `nodes[1] (worker)`.
+        object: String,
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterFile {
+    nodes: Vec<NodeEntry>,
+    #[serde(default)]
+    pods: Vec<PodEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeEntry {
+    name: String,
+    #[serde(default)]
+    addresses: Vec<String>,
+    #[serde(default, rename = "podCIDRs")]
+    pod_cidrs: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct PodEntry {
+    namespace: String,
+    name: String,
+    node: Option<String>,
+    #[serde(default)]
+    addresses: Vec<String>,
+    #[serde(default)]
+    phase: PodPhase,
+    #[serde(default)]
+    host_network: bool,
+}
+
+/// What a cluster file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Snapshot {
+    nodes: BTreeMap<NodeName, Node>,
+    pods: BTreeMap<PodName, Pod>,
+}
+
+/// Reads the text of a cluster file: its nodes and Pods.
+///
+/// # Errors
+///
+/// Names the object, the field and what is wrong with it.
+pub fn parse(text: &str) -> Result<(Vec<Node>, Vec<Pod>), ClusterFileError> {
+    let snapshot = Snapshot::parse(text)?;
+    Ok((
+        snapshot.nodes.into_values().collect(),
+        snapshot.pods.into_values().collect(),
+    ))
+}
+
+/// Where in the file something is.
+struct Place(String);
+
+impl Place {
+    fn wrong(&self, field: &'static str, problem: impl ToString) -> ClusterFileError {
+        ClusterFileError::Field {
+            object: self.0.clone(),
+            field,
+            problem: problem.to_string(),
+        }
+    }
+
+    fn addresses(&self, texts: &[String]) -> Result<Vec<IpAddr>, ClusterFileError> {
+        let read = |text: &String| {
+            let wrong = || self.wrong("addresses", format!("\"{text}\" is not an IP address"));
+            let address: IpAddr = text.parse().map_err(|_| wrong())?;
+            let unusable =
+                address.is_unspecified() || address.is_multicast() || address.is_loopback();
+            match unusable {
+                true => Err(self.wrong("addresses", format!("{address} cannot be anybody's"))),
+                false => Ok(address),
+            }
+        };
+        texts.iter().map(read).collect()
+    }
+
+    fn cidrs(&self, texts: &[String]) -> Result<Vec<IpNet>, ClusterFileError> {
+        let read = |text: &String| {
+            let form = "want an address with a prefix length, such as 10.244.1.0/24";
+            let wrong = || self.wrong("podCIDRs", format!("\"{text}\" is not a network: {form}"));
+            let net: IpNet = text.parse().map_err(|_| wrong())?;
+            if net != net.trunc() {
+                let problem = format!("{net} has host bits set; the network is {}", net.trunc());
+                return Err(self.wrong("podCIDRs", problem));
+            }
+            if net.prefix_len() < 8 {
+                return Err(
+                    self.wrong("podCIDRs", format!("{net} is too large; want /8 or longer"))
+                );
+            }
+            Ok(net)
+        };
+        texts.iter().map(read).collect()
+    }
+}
+
+impl Snapshot {
+    fn parse(text: &str) -> Result<Snapshot, ClusterFileError> {
+        let file: ClusterFile =
+            serde_saphyr::from_str(text).map_err(|e| ClusterFileError::Form(e.to_string()))?;
+        let mut snapshot = Snapshot::default();
+        for (index, entry) in file.nodes.iter().enumerate() {
+            let place = Place(format!("nodes[{index}] ({})", entry.name));
+            let node = node(&place, entry)?;
+            if snapshot.nodes.insert(node.name.clone(), node).is_some() {
+                return Err(place.wrong("name", "another node has this name"));
+            }
+        }
+        for (index, entry) in file.pods.iter().enumerate() {
+            let place = Place(format!(
+                "pods[{index}] ({}/{})",
+                entry.namespace, entry.name
+            ));
+            let pod = pod(&place, entry)?;
+            if snapshot.pods.insert(pod.name.clone(), pod).is_some() {
+                return Err(place.wrong("name", "another Pod has this name"));
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn read(path: &Path) -> Result<Snapshot, ClusterFileError> {
+        let text = fs::read_to_string(path).map_err(|source| ClusterFileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Snapshot::parse(&text)
+    }
+
+    /// The events that lead from `before` to this.
+    fn events_since(&self, before: &Snapshot) -> Vec<ClusterEvent> {
+        let mut events = Vec::new();
+        let gone = before
+            .nodes
+            .keys()
+            .filter(|name| !self.nodes.contains_key(*name));
+        events.extend(gone.cloned().map(ClusterEvent::NodeDelete));
+        let gone = before
+            .pods
+            .keys()
+            .filter(|name| !self.pods.contains_key(*name));
+        events.extend(gone.cloned().map(ClusterEvent::PodDelete));
+        let new = self
+            .nodes
+            .values()
+            .filter(|node| before.nodes.get(&node.name) != Some(*node));
+        events.extend(new.cloned().map(ClusterEvent::NodeUpsert));
+        let new = self
+            .pods
+            .values()
+            .filter(|pod| before.pods.get(&pod.name) != Some(*pod));
+        events.extend(new.cloned().map(ClusterEvent::PodUpsert));
+        events
+    }
+}
+
+fn node(place: &Place, entry: &NodeEntry) -> Result<Node, ClusterFileError> {
+    Ok(Node {
+        name: NodeName::new(&entry.name).map_err(|e| place.wrong("name", e))?,
+        addresses: place.addresses(&entry.addresses)?,
+        pod_cidrs: place.cidrs(&entry.pod_cidrs)?,
+    })
+}
+
+fn pod(place: &Place, entry: &PodEntry) -> Result<Pod, ClusterFileError> {
+    let node = entry.node.as_deref().map(NodeName::new).transpose();
+    Ok(Pod {
+        name: PodName::new(&entry.namespace, &entry.name).map_err(|e| place.wrong("name", e))?,
+        node: node.map_err(|e| place.wrong("node", e))?,
+        addresses: place.addresses(&entry.addresses)?,
+        phase: entry.phase,
+        host_network: entry.host_network,
+    })
+}
+
+/// Watches a cluster file and tells `sink`, for ever.
+pub(crate) struct FileSource {
+    path: PathBuf,
+    inotify: Inotify,
+    last: Snapshot,
+    synced: bool,
+    problem: Option<String>,
+}
+
+impl FileSource {
+    /// Starts to watch the file's folder, so that nothing is missed between reading and waiting.
+    pub(crate) fn open(path: &Path) -> std::io::Result<FileSource> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let flags = AddWatchFlags::IN_CLOSE_WRITE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_DELETE;
+        inotify.add_watch(folder, flags)?;
+        Ok(FileSource {
+            path: path.to_owned(),
+            inotify,
+            last: Snapshot::default(),
+            synced: false,
+            problem: None,
+        })
+    }
+
+    /// Tells what the file says now.
+    pub(crate) fn look(&mut self, sink: &Sink) {
+        match Snapshot::read(&self.path) {
+            Err(error) => {
+                let problem = Some(format!("cluster file {}: {error}", self.path.display()));
+                if problem != self.problem {
+                    self.problem.clone_from(&problem);
+                    sink.problem(problem);
+                }
+            }
+            Ok(now) => {
+                if self.problem.take().is_some() {
+                    sink.problem(None);
+                }
+                let mut events = now.events_since(&self.last);
+                if !std::mem::replace(&mut self.synced, true) {
+                    events.push(ClusterEvent::Synced);
+                }
+                self.last = now;
+                if !events.is_empty() {
+                    sink.events(events);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn run(mut self, sink: &Sink) {
+        loop {
+            match self.inotify.read_events() {
+                Ok(events) => {
+                    let ours = self.path.file_name();
+                    if events.iter().any(|event| event.name.as_deref() == ours) {
+                        self.look(sink);
+                    }
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the cluster file is no longer watched");
+                    sink.problem(Some(format!(
+                        "{} is no longer watched: {error}",
+                        self.path.display()
+                    )));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "
+nodes:
+- {name: a, addresses: [192.168.0.1, 'fd00::1'], podCIDRs: [10.244.0.0/24, 'fd00:10::/64']}
+- {name: b}
+pods:
+- {namespace: default, name: web, node: a, addresses: [10.244.0.2], phase: Running}
+";
+
+    #[test]
+    fn a_good_file_gives_nodes_and_pods() {
+        let (nodes, pods) = parse(GOOD).expect("good");
+        assert_eq!(nodes.len(), 2);
+        assert_eq!(nodes[0].pod_cidrs.len(), 2);
+        assert_eq!(pods[0].name.to_string(), "default/web");
+        assert_eq!(pods[0].phase, PodPhase::Running);
+    }
+
+    #[test]
+    fn garbage_is_refused_with_object_and_field() {
+        for (text, words) in [
+            ("", "nodes"),
+            ("nodes: 7", "line 1"),
+            ("pods: []", "nodes"),
+            ("nodes: [{name: a, color: red}]", "color"),
+            (
+                "nodes: [{name: A}]",
+                "nodes[0] (A): name: node name \"A\" is not valid",
+            ),
+            (
+                "nodes: [{name: a}, {name: a}]",
+                "nodes[1] (a): name: another node",
+            ),
+            (
+                "nodes: [{name: a, addresses: [10.0.0]}]",
+                "nodes[0] (a): addresses: \"10.0.0\"",
+            ),
+            (
+                "nodes: [{name: a, addresses: [010.0.0.1]}]",
+                "addresses: \"010.0.0.1\"",
+            ),
+            (
+                "nodes: [{name: a, addresses: [127.0.0.1]}]",
+                "127.0.0.1 cannot be anybody's",
+            ),
+            (
+                "nodes: [{name: a, podCIDRs: [10.0.0.1]}]",
+                "podCIDRs: \"10.0.0.1\" is not a network",
+            ),
+            (
+                "nodes: [{name: a, podCIDRs: [10.0.0.1/24]}]",
+                "the network is 10.0.0.0/24",
+            ),
+            ("nodes: [{name: a, podCIDRs: [0.0.0.0/0]}]", "too large"),
+            (
+                "nodes: []\npods: [{namespace: x, name: X_}]",
+                "pods[0] (x/X_): name",
+            ),
+            (
+                "nodes: []\npods: [{namespace: x, name: y, phase: Dancing}]",
+                "Dancing",
+            ),
+            ("\u{0}", ""),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn events_are_the_difference() {
+        let good = Snapshot::parse(GOOD).expect("good");
+        let less = Snapshot::parse("nodes: [{name: b}]").expect("good");
+        assert_eq!(good.events_since(&good), vec![]);
+        let events = less.events_since(&good);
+        let node = NodeName::new("a").expect("valid");
+        let pod = "default/web".parse().expect("valid");
+        assert_eq!(
+            events,
+            [ClusterEvent::NodeDelete(node), ClusterEvent::PodDelete(pod)]
+        );
+        assert_eq!(good.events_since(&less).len(), 2);
+    }
+}
