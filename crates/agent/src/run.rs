@@ -41,6 +41,10 @@ pub struct AgentConfig {
 /// cannot go on with. What is in force stays in force whenever and however it ends.
 pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     seaway_kernel::fault::arm_from_environment();
+    let mut source = FileSource::open(&config.cluster_file).map_err(AgentError::file(
+        "watch the folder of",
+        &config.cluster_file,
+    ))?;
     make_folder(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
     let devices = Arc::new(Devices::default());
@@ -62,10 +66,6 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
         config.uplink.clone(),
     )?;
     adopt(&shared, &devices)?;
-    let mut source = FileSource::open(&config.cluster_file).map_err(AgentError::file(
-        "watch the folder of",
-        &config.cluster_file,
-    ))?;
     let sink = Sink::new(shared.clone());
     source.look(&sink);
     let worker = shared.clone();

@@ -50,6 +50,11 @@ impl<R: Row> Table<R> {
         self.rows.get(key)
     }
 
+    /// The rows from a key on, in the order of their keys.
+    pub fn iter_from(&self, first: R::Key) -> impl Iterator<Item = &R> {
+        self.rows.range(first..).map(|(_, row)| row)
+    }
+
     /// All rows in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &R> {
         self.rows.values()
@@ -234,9 +239,12 @@ macro_rules! tables {
                 $(self.$name.retain(|change| change.row().attachment().is_none_or(&keep));)*
             }
 
-            /// Keeps only what adds or changes rows.
-            pub fn drop_deletions(&mut self) {
-                $(self.$name.retain(|change| matches!(change, Change::Upsert(_)));)*
+            /// Keeps only rows to add whose key is not in `observed` in any form.
+            pub fn retain_missing(&mut self, observed: &Tables) {
+                $(self.$name.retain(|change| {
+                    matches!(change, Change::Upsert(_))
+                        && observed.$name.get(&change.row().key()).is_none()
+                });)*
             }
 
             /// Drops the changes of rows whose plan is no longer what it was.

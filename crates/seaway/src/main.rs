@@ -1,2 +1,74 @@
-//! (in the making)
-fn main() {}
+//! `seaway`, the Kubernetes network: one binary for the node agent, the lab and the tools that
+//! look into both. Here is only the command line; each command's work is in its own crate.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program prints"
+)]
+
+mod agent;
+mod inspect;
+mod table;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Seaway, the Kubernetes network.
+#[derive(Parser)]
+#[command(name = "seaway", version, about, propagate_version = true)]
+struct Cli {
+    /// What to log: error, warn, info, debug or trace; may name modules.
+    #[arg(long, global = true, env = "SEAWAY_LOG", default_value = "info")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the node agent in this network namespace.
+    Agent(agent::AgentArgs),
+    /// A whole cluster in network namespaces on this machine.
+    #[command(subcommand)]
+    Lab(seaway_lab::cli::LabCommand),
+    /// Small servers and clients to try a network with.
+    #[command(subcommand)]
+    Tool(seaway_lab::tool::ToolCommand),
+    /// This node's health, as its agent sees it.
+    Status(inspect::InspectArgs),
+    /// This node's rows: planned, and observed in the kernel; drift is marked.
+    Tables(inspect::TablesArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = start_log(&cli.log) {
+        eprintln!("seaway: --log {}: {error}", cli.log);
+        return ExitCode::from(2);
+    }
+    let result = match cli.command {
+        Command::Agent(args) => agent::run(args),
+        Command::Lab(command) => seaway_lab::cli::run(command),
+        Command::Tool(command) => seaway_lab::tool::run(command),
+        Command::Status(args) => inspect::status(&args),
+        Command::Tables(args) => inspect::tables(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("seaway: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn start_log(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(filter)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    Ok(())
+}

@@ -44,7 +44,6 @@ pub(super) fn add(
         .ok_or_else(|| busy(&endpoint.id.container))?;
     let mut pod = shared.host.pod(&netns).map_err(|e| kernel_error(&e))?;
     refuse_second(shared, &endpoint.id, pod.as_mut())?;
-    wait_for_the_dying(shared, &endpoint.id)?;
     let record = reserve(shared, endpoint, config, pod.as_ref())?;
     reach(FaultPoint::AddReserved);
     match make(shared, &record, &netns, pod.as_mut()) {
@@ -69,7 +68,7 @@ fn open(endpoint: &Endpoint, netns: Option<OwnedFd>) -> Result<Netns, CniError> 
         .map_err(|e| CniError::new(code::INVALID_ENVIRONMENT, format!("CNI_NETNS: {e}")))
 }
 
-/// K4: one attachment, one interface.
+/// K4: one attachment, one interface. What is still dying gets the time to do so.
 fn refuse_second(
     shared: &Shared,
     id: &AttachmentId,
@@ -79,10 +78,15 @@ fn refuse_second(
         let msg = format!("attachment {id} exists already; DEL it before another ADD");
         return Err(CniError::new(ALREADY_ATTACHED, msg));
     }
-    if pod
-        .has_interface(&id.interface)
-        .map_err(|e| kernel_error(&e))?
-    {
+    let mut exists = || {
+        pod.has_interface(&id.interface)
+            .map_err(|e| kernel_error(&e))
+    };
+    if !shared.lock().is_dying(id) && !exists()? {
+        return Ok(());
+    }
+    wait_for_the_dying(shared, id)?;
+    if exists()? {
         let msg = format!(
             "the Pod of container {} has an interface {} already; \
              DEL it, or choose another CNI_IFNAME",
@@ -93,14 +97,21 @@ fn refuse_second(
     Ok(())
 }
 
+/// Waits until all that is dying now is gone: the interface in the way may be of another
+/// attachment of the same namespace.
 fn wait_for_the_dying(shared: &Shared, id: &AttachmentId) -> Result<(), CniError> {
-    if !shared.lock().is_dying(id) {
-        return Ok(());
-    }
-    shared.lock().awaited += 1;
+    let doomed = {
+        let mut state = shared.lock();
+        state.awaited += 1;
+        state.dying.clone()
+    };
     shared.announce();
     let gone = shared.wait_until(Instant::now() + DYING_LIMIT, |state| {
-        (!state.is_dying(id)).then_some(())
+        (!state
+            .dying
+            .iter()
+            .any(|attachment| doomed.contains(attachment)))
+        .then_some(())
     });
     shared.lock().awaited -= 1;
     gone.ok_or_else(|| {

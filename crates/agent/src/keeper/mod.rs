@@ -18,7 +18,7 @@ use seaway_kernel::KernelError;
 use seaway_kernel::netlink::Netlink;
 use seaway_kernel::realise::{Devices, NodeRealiser, Sighting, Watch};
 use seaway_kernel::uplink::UplinkRule;
-use seaway_model::{ClusterEvent, Device};
+use seaway_model::{ClusterEvent, Device, Family, Row, SysctlKey, SysctlRow, SysctlScope};
 use seaway_plan::{ChangeSet, Table};
 
 use crate::records::Record;
@@ -176,23 +176,30 @@ impl Keeper {
 
     /// Compares just the settings that a notification is about.
     fn check_settings(&mut self, device: Option<&Device>) {
-        use seaway_model::{Row, SysctlRow, SysctlScope};
-        let about = |row: &&SysctlRow| match (&row.key.scope, device) {
-            (SysctlScope::Device(of), Some(device)) => of == device,
-            (SysctlScope::Family | SysctlScope::All, None) => true,
-            _ => false,
+        let scopes = match device {
+            Some(device) => vec![SysctlScope::Device(device.clone())],
+            None => vec![SysctlScope::Family, SysctlScope::All],
         };
-        let planned: Table<SysctlRow> = {
+        let keys = scopes
+            .iter()
+            .flat_map(|scope| Family::ALL.map(|family| (family, scope)));
+        let mut planned: Table<SysctlRow> = Table::default();
+        for (family, scope) in keys {
+            let first = SysctlKey {
+                family,
+                scope: scope.clone(),
+                name: "",
+            };
+            let same = |row: &&SysctlRow| row.key.family == family && row.key.scope == *scope;
             let state = self.shared.lock();
-            state
+            let rows = state
                 .planner
                 .rows()
                 .sysctls
-                .iter()
-                .filter(about)
-                .cloned()
-                .collect()
-        };
+                .iter_from(first)
+                .take_while(same);
+            rows.for_each(|row| drop(planned.insert(row.clone())));
+        }
         let observed = self.node.settings(&planned);
         let differs = |row: &SysctlRow| observed.get(&row.key()).is_some_and(|o| !row.in_force(o));
         if planned.iter().any(differs) {
@@ -212,23 +219,28 @@ impl Keeper {
         }
     }
 
-    fn follow(&mut self, events: Vec<ClusterEvent>) {
-        let (changes, newly_synced) = {
+    /// Takes in cluster events. The node counts as ready for Pods only when all that follows from
+    /// them is in force, the uplink included.
+    fn follow(&mut self, mut events: Vec<ClusterEvent>) {
+        let synced = events.contains(&ClusterEvent::Synced);
+        events.retain(|event| *event != ClusterEvent::Synced);
+        let changes = {
             let mut state = self.shared.lock();
-            let before = state.synced;
+            let own = |event: &ClusterEvent| match event {
+                ClusterEvent::NodeUpsert(node) => node.name == *state.planner.name(),
+                _ => false,
+            };
+            self.uplink_due |= events.iter().any(own);
             let mut changes = ChangeSet::default();
             for event in events {
-                if matches!(&event, ClusterEvent::NodeUpsert(n) if n.name == *state.planner.name())
-                {
-                    self.uplink_due = true;
-                }
                 changes.append(state.cluster(event));
             }
-            (changes, state.synced && !before)
+            changes
         };
         self.carry_out(&changes);
-        if newly_synced {
+        if synced {
             self.choose_uplink();
+            self.shared.lock().cluster(ClusterEvent::Synced);
             self.ask_node(Instant::now());
         }
         self.shared.announce();

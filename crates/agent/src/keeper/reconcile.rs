@@ -84,16 +84,16 @@ impl Keeper {
 
     fn compare_and_repair(&mut self) -> Result<(), KernelError> {
         let shared = self.shared.clone();
-        let (planned, prune) = {
+        let (planned, synced) = {
             let state = shared.lock();
             (state.planner.rows().clone(), state.synced)
         };
         let observed = self.node.observe(&planned)?;
         self.clear_unfinished(&observed)?;
         let mut changes = planned.changes_from(&observed.tables);
-        if !prune {
-            // What is not planned may be so only because the cluster is not known yet.
-            changes.drop_deletions();
+        if !synced {
+            // What is not planned, or otherwise, may be so only because the cluster is not known.
+            changes.retain_missing(&observed.tables);
         }
         let (_claims, some_left_out) = claim(&shared, &mut changes);
         changes.retain_still_planned(&planned, shared.lock().planner.rows());

@@ -274,7 +274,8 @@ impl Request {
     /// The same request in another's name: what it makes is not taken for ours. For what a lab
     /// or a test puts around a node.
     pub fn with_protocol(mut self, protocol: u8) -> Request {
-        if let RouteNetlinkMessage::NewRoute(message) = &mut self.message {
+        use RouteNetlinkMessage::{DelRoute, NewRoute};
+        if let NewRoute(message) | DelRoute(message) = &mut self.message {
             message.header.protocol = RouteProtocol::from(protocol);
         }
         self
@@ -313,6 +314,20 @@ impl Request {
     pub fn delete_neighbour(index: u32, address: IpAddr) -> Request {
         let message = RouteNetlinkMessage::DelNeighbour(neighbour(index, address));
         Request::new("delete neighbour", 0, message)
+    }
+
+    /// The address that the request adds, if it adds one.
+    pub(crate) fn new_address(&self) -> Option<IpAddr> {
+        let RouteNetlinkMessage::NewAddress(message) = &self.message else {
+            return None;
+        };
+        message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            })
     }
 
     /// What the request does.

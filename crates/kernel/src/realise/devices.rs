@@ -2,7 +2,7 @@
 //!
 //! Shared by all realisers of a node; kept up to date by creation, by dumps and by notices.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use seaway_model::{Alias, AttachmentId, Device, MacAddr};
@@ -25,6 +25,16 @@ pub struct DeviceInfo {
     pub peer_netns: Option<i32>,
 }
 
+impl DeviceInfo {
+    fn of(link: &LinkInfo) -> DeviceInfo {
+        DeviceInfo {
+            index: link.index,
+            name: link.name.clone(),
+            peer_netns: link.peer_netns,
+        }
+    }
+}
+
 /// The devices of a node.
 #[derive(Debug)]
 pub struct Devices {
@@ -35,7 +45,22 @@ pub struct Devices {
 struct Inner {
     by_device: HashMap<Device, DeviceInfo>,
     by_index: HashMap<u32, Device>,
+    by_peer: HashMap<i32, AttachmentId>,
     next_index: u32,
+}
+
+impl Inner {
+    /// Removes what leads to `device` by the numbers that it had.
+    fn unlink(&mut self, device: &Device, info: &DeviceInfo) {
+        if self.by_index.get(&info.index) == Some(device) {
+            self.by_index.remove(&info.index);
+        }
+        if let Some(number) = info.peer_netns
+            && self.by_peer.get(&number) == device.attachment()
+        {
+            self.by_peer.remove(&number);
+        }
+    }
 }
 
 impl Default for Devices {
@@ -44,6 +69,7 @@ impl Default for Devices {
             inner: Mutex::new(Inner {
                 by_device: HashMap::new(),
                 by_index: HashMap::new(),
+                by_peer: HashMap::new(),
                 next_index: start_index(),
             }),
         }
@@ -78,19 +104,20 @@ impl Devices {
     /// Notes which link a device is.
     pub fn set(&self, device: Device, info: DeviceInfo) {
         let mut inner = self.lock();
-        inner.by_index.insert(info.index, device.clone());
-        if let Some(old) = inner.by_device.insert(device, info.clone())
-            && old.index != info.index
-        {
-            inner.by_index.remove(&old.index);
+        if let Some(old) = inner.by_device.insert(device.clone(), info.clone()) {
+            inner.unlink(&device, &old);
         }
+        if let (Some(number), Some(id)) = (info.peer_netns, device.attachment()) {
+            inner.by_peer.insert(number, id.clone());
+        }
+        inner.by_index.insert(info.index, device);
     }
 
     /// Forgets a device.
     pub fn forget(&self, device: &Device) {
         let mut inner = self.lock();
         if let Some(info) = inner.by_device.remove(device) {
-            inner.by_index.remove(&info.index);
+            inner.unlink(device, &info);
         }
     }
 
@@ -106,25 +133,37 @@ impl Devices {
 
     /// The attachment whose other end is in the namespace of this number.
     pub fn of_peer_netns(&self, number: i32) -> Option<AttachmentId> {
-        self.lock()
-            .by_device
-            .iter()
-            .find_map(|(device, info)| match device {
-                Device::PodLink(id) if info.peer_netns == Some(number) => Some(id.clone()),
-                _ => None,
-            })
+        self.lock().by_peer.get(&number).cloned()
     }
 
-    /// Takes in how a link is now; gives the device that it is, if it is ours.
+    /// Takes in how a link is now; gives the device that it is, if it is ours. A device that is
+    /// known as another link stays that: news of a predecessor may come late.
     pub fn learn(&self, link: &LinkInfo) -> Option<Device> {
         let device = self.of_index(link.index).or_else(|| pod_link(link))?;
-        let info = DeviceInfo {
-            index: link.index,
-            name: link.name.clone(),
-            peer_netns: link.peer_netns,
-        };
-        self.set(device.clone(), info);
+        if self
+            .get(&device)
+            .is_some_and(|known| known.index != link.index)
+        {
+            return None;
+        }
+        self.set(device.clone(), DeviceInfo::of(link));
         Some(device)
+    }
+
+    /// Takes in all links as they are. A device that is known as a link that is not among them
+    /// becomes the link that now carries its alias.
+    pub(super) fn learn_all(&self, links: &[LinkInfo]) {
+        let indexes: HashSet<u32> = links.iter().map(|link| link.index).collect();
+        for link in links {
+            if self.learn(link).is_none()
+                && let Some(device) = pod_link(link)
+                && self
+                    .get(&device)
+                    .is_some_and(|known| !indexes.contains(&known.index))
+            {
+                self.set(device, DeviceInfo::of(link));
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

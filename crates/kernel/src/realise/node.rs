@@ -22,6 +22,7 @@ use super::{
     observe, sysctls,
 };
 use crate::error::KernelError;
+use crate::fault::{FaultPoint, reach};
 use crate::netlink::{
     Exclusive, LinkInfo, LinkSet, LinkTarget, Netlink, NetlinkError, Request, RouteSpec,
     SEAWAY_PROTOCOL, VethPeer, VethSpec,
@@ -66,9 +67,7 @@ impl NodeRealiser for LinuxNode {
     fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError> {
         let mut observed = Observed::default();
         let links = self.netlink.links()?;
-        for link in &links {
-            self.devices.learn(link);
-        }
+        self.devices.learn_all(&links);
         let names: HashMap<u32, &str> = links.iter().map(|l| (l.index, l.name.as_str())).collect();
         let ours = |index| self.devices.of_index(index);
         let any = |index| {
@@ -263,9 +262,15 @@ impl LinuxNode {
             (_, _, Some(found)) => adjust(row, &found, work),
             (LinkKind::Pod(pod), Device::PodLink(id), None) => match netns_of(id) {
                 Some(netns) => self.create(row, pod, netns, work),
-                None => failures.push(absent(LinkRow::TABLE, &row.key(), "the Pod's namespace")),
+                None => failures.push(RowFailure::absent(
+                    LinkRow::TABLE,
+                    &row.key(),
+                    "the Pod's namespace",
+                )),
             },
-            (_, device, None) => failures.push(absent(LinkRow::TABLE, device, "the link")),
+            (_, device, None) => {
+                failures.push(RowFailure::absent(LinkRow::TABLE, device, "the link"));
+            }
         }
     }
 
@@ -312,7 +317,11 @@ impl LinuxNode {
                         Request::add_neighbour(index, row.address, row.mac),
                         Origin::Add(NeighbourRow::TABLE, row),
                     ),
-                    None => failures.push(absent(NeighbourRow::TABLE, &row.key(), "the device")),
+                    None => failures.push(RowFailure::absent(
+                        NeighbourRow::TABLE,
+                        &row.key(),
+                        "the device",
+                    )),
                 }
             }
         }
@@ -323,7 +332,11 @@ impl LinuxNode {
                         let request = Request::add_route(&spec, Exclusive::Yes);
                         work.push(request, Origin::AddRoute(row));
                     }
-                    None => failures.push(absent(RouteRow::TABLE, &row.key(), "the device")),
+                    None => failures.push(RowFailure::absent(
+                        RouteRow::TABLE,
+                        &row.key(),
+                        "the device",
+                    )),
                 }
             }
         }
@@ -365,6 +378,13 @@ impl LinuxNode {
                 return;
             }
         };
+        if work
+            .origins
+            .iter()
+            .any(|origin| matches!(origin, Origin::NewLink(..)))
+        {
+            reach(FaultPoint::AddLinkMade);
+        }
         let mut broken: Option<&Device> = None;
         for ((request, origin), answer) in work.requests.iter().zip(&work.origins).zip(answers) {
             let Err(error) = answer else { continue };
@@ -539,16 +559,21 @@ fn bare_route(row: &RouteRow) -> RouteSpec {
     }
 }
 
-fn absent(table: &'static str, key: &dyn std::fmt::Display, what: &str) -> RowFailure {
-    RowFailure {
-        table,
-        key: key.to_string(),
-        error: format!("{what} does not exist"),
-        errno: Some(libc::ENODEV),
-    }
-}
-
 impl RowFailure {
+    /// The failure of a row whose device, or what else it needs, does not exist.
+    pub(super) fn absent(
+        table: &'static str,
+        key: &dyn std::fmt::Display,
+        what: &str,
+    ) -> RowFailure {
+        RowFailure {
+            table,
+            key: key.to_string(),
+            error: format!("{what} does not exist"),
+            errno: Some(libc::ENODEV),
+        }
+    }
+
     /// The failure of one row.
     pub(super) fn of(
         table: &'static str,

@@ -1,6 +1,7 @@
 //! The Linux realiser of a Pod's namespace: one socket born there, one batch for everything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 use seaway_model::{
     AddressRow, Device, IfName, LinkKind, LinkRow, NeighbourRow, Reachability, RouteRow, Row,
@@ -9,7 +10,9 @@ use seaway_plan::{Change, ChangeSet, Tables};
 
 use super::{PodNetns, PodRealiser, RowFailure, observe, sysctls};
 use crate::error::KernelError;
-use crate::netlink::{Exclusive, LinkInfo, LinkSet, LinkTarget, Netlink, Request, RouteSpec};
+use crate::netlink::{
+    Arrivals, Exclusive, LinkInfo, LinkSet, LinkTarget, Netlink, NetlinkError, Request, RouteSpec,
+};
 use crate::netns::Netns;
 
 /// The loopback device's index is 1 in every namespace.
@@ -18,27 +21,39 @@ const LOOPBACK_INDEX: u32 = 1;
 pub(super) struct LinuxPod<'a> {
     netns: &'a Netns,
     netlink: Netlink,
+    arrivals: Arrivals,
 }
 
 impl LinuxPod<'_> {
     pub(super) fn open(netns: &Netns) -> Result<LinuxPod<'_>, KernelError> {
+        let (netlink, arrivals) = netns.enter(|| (Netlink::open(), Arrivals::open()))?;
         Ok(LinuxPod {
             netns,
-            netlink: Netlink::open_in(netns)?,
+            netlink: netlink?,
+            arrivals: arrivals?,
         })
     }
 
-    /// The indexes of the devices that the changes name.
-    fn indexes(&mut self, changes: &ChangeSet) -> Result<HashMap<IfName, u32>, KernelError> {
-        let mut indexes = HashMap::new();
-        for change in &changes.links {
-            if let Change::Upsert(LinkRow {
-                device: Device::Named(name),
-                ..
-            }) = change
+    /// The indexes of the devices that the changes name, as far as these exist.
+    fn indexes(&mut self, changes: &ChangeSet) -> Result<HashMap<Device, u32>, KernelError> {
+        let links = upserts(&changes.links).map(|row| &row.device);
+        let addresses = upserts(&changes.addresses).map(|row| &row.device);
+        let neighbours = upserts(&changes.neighbours).map(|row| &row.device);
+        let routes = upserts(&changes.routes).filter_map(|row| match &row.reach {
+            Reachability::Via { device, .. } => Some(device),
+            Reachability::Unreachable => None,
+        });
+        let devices: HashSet<&Device> = links
+            .chain(addresses)
+            .chain(neighbours)
+            .chain(routes)
+            .collect();
+        let mut indexes = HashMap::from([(Device::Loopback, LOOPBACK_INDEX)]);
+        for device in devices {
+            if let Device::Named(name) = device
                 && let Some(index) = self.netlink.link_index(name.as_str())?
             {
-                indexes.insert(name.clone(), index);
+                indexes.insert(device.clone(), index);
             }
         }
         Ok(indexes)
@@ -107,15 +122,11 @@ impl PodRealiser for LinuxPod<'_> {
             Ok(indexes) => indexes,
             Err(error) => return vec![RowFailure::whole(&error)],
         };
-        let index_of = |device: &Device| match device {
-            Device::Loopback => Some(LOOPBACK_INDEX),
-            Device::Named(name) => indexes.get(name).copied(),
-            _ => None,
-        };
-        let (requests, keys) = requests(changes, &index_of);
+        let Batch { requests, keys } = Batch::of(changes, &indexes, &mut failures);
         match self.netlink.send(&requests) {
             Err(error) => failures.push(RowFailure::whole(&error)),
             Ok(answers) => {
+                let added = added_addresses(&requests, &answers);
                 for ((request, (table, key)), answer) in requests.iter().zip(keys).zip(answers) {
                     match answer {
                         Err(error) if !error.already_exists() => {
@@ -123,6 +134,9 @@ impl PodRealiser for LinuxPod<'_> {
                         }
                         _ => {}
                     }
+                }
+                if let Err(error) = self.arrivals.wait_for(&added) {
+                    failures.push(RowFailure::of(AddressRow::TABLE, &"(new)", &error));
                 }
             }
         }
@@ -139,6 +153,17 @@ impl PodRealiser for LinuxPod<'_> {
             cookie: self.netlink.netns_cookie(),
         })
     }
+}
+
+/// The addresses that are new to the kernel.
+fn added_addresses(requests: &[Request], answers: &[Result<(), NetlinkError>]) -> Vec<IpAddr> {
+    let acknowledged = requests
+        .iter()
+        .zip(answers)
+        .filter(|(_, answer)| answer.is_ok());
+    acknowledged
+        .filter_map(|(request, _)| request.new_address())
+        .collect()
 }
 
 fn name_of(device: &Device) -> Option<String> {
@@ -173,58 +198,76 @@ fn link_row(link: &LinkInfo) -> Option<LinkRow> {
 
 type Keyed = (&'static str, String);
 
-/// One batch in the order that the kernel needs: links up, addresses, neighbours, routes with the
-/// narrow ones (the gateway's own) before those that lead through them.
-fn requests(
-    changes: &ChangeSet,
-    index_of: &dyn Fn(&Device) -> Option<u32>,
-) -> (Vec<Request>, Vec<Keyed>) {
-    let mut batch: Vec<(Request, Keyed)> = Vec::new();
-    for row in upserts(&changes.links) {
-        if let Some(index) = index_of(&row.device) {
+/// Requests with the rows that they are for.
+#[derive(Default)]
+struct Batch {
+    requests: Vec<Request>,
+    keys: Vec<Keyed>,
+}
+
+impl Batch {
+    /// One batch in the order that the kernel needs: links up, addresses, neighbours, routes with
+    /// the narrow ones (the gateway's own) before those that lead through them.
+    fn of(
+        changes: &ChangeSet,
+        indexes: &HashMap<Device, u32>,
+        failures: &mut Vec<RowFailure>,
+    ) -> Batch {
+        let mut batch = Batch::default();
+        let mut add =
+            |device: &Device, (table, key): Keyed, request: &dyn Fn(u32) -> Request| match indexes
+                .get(device)
+            {
+                Some(index) => {
+                    batch.requests.push(request(*index));
+                    batch.keys.push((table, key));
+                }
+                None => failures.push(RowFailure::absent(table, &key, "the device in the Pod")),
+            };
+        for row in upserts(&changes.links) {
             let set = LinkSet {
                 up: Some(row.up),
                 mtu: row.mtu,
                 ..LinkSet::default()
             };
-            batch.push((Request::set_link(LinkTarget::Index(index), set), keyed(row)));
+            add(&row.device, keyed(row), &|index| {
+                Request::set_link(LinkTarget::Index(index), set.clone())
+            });
         }
-    }
-    for row in upserts(&changes.addresses) {
-        if let Some(index) = index_of(&row.device) {
-            batch.push((Request::add_address(index, row.net), keyed(row)));
+        for row in upserts(&changes.addresses) {
+            add(&row.device, keyed(row), &|index| {
+                Request::add_address(index, row.net)
+            });
         }
-    }
-    for row in upserts(&changes.neighbours) {
-        if let Some(index) = index_of(&row.device) {
-            batch.push((
-                Request::add_neighbour(index, row.address, row.mac),
-                keyed::<NeighbourRow>(row),
-            ));
+        for row in upserts(&changes.neighbours) {
+            add(&row.device, keyed::<NeighbourRow>(row), &|index| {
+                Request::add_neighbour(index, row.address, row.mac)
+            });
         }
-    }
-    let mut routes: Vec<&RouteRow> = upserts(&changes.routes).collect();
-    routes.sort_by_key(|row| std::cmp::Reverse(row.destination.prefix_len()));
-    for row in routes {
-        if let Reachability::Via {
-            device,
-            gateway,
-            source,
-            mtu,
-        } = &row.reach
-            && let Some(index) = index_of(device)
-        {
-            let spec = RouteSpec {
-                metric: row.metric,
-                gateway: *gateway,
-                source: *source,
-                mtu: *mtu,
-                ..RouteSpec::by_device(row.destination, index)
-            };
-            batch.push((Request::add_route(&spec, Exclusive::No), keyed(row)));
+        let mut routes: Vec<&RouteRow> = upserts(&changes.routes).collect();
+        routes.sort_by_key(|row| std::cmp::Reverse(row.destination.prefix_len()));
+        for row in routes {
+            if let Reachability::Via {
+                device,
+                gateway,
+                source,
+                mtu,
+            } = &row.reach
+            {
+                add(device, keyed(row), &|index| {
+                    let spec = RouteSpec {
+                        metric: row.metric,
+                        gateway: *gateway,
+                        source: *source,
+                        mtu: *mtu,
+                        ..RouteSpec::by_device(row.destination, index)
+                    };
+                    Request::add_route(&spec, Exclusive::No)
+                });
+            }
         }
+        batch
     }
-    batch.into_iter().unzip()
 }
 
 fn upserts<R>(changes: &[Change<R>]) -> impl Iterator<Item = &R> {

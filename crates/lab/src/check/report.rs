@@ -1,0 +1,323 @@
+//! What the check found: one row a path, family and protocol, each with the exchanges behind it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use seaway_model::Family;
+use serde::Serialize;
+
+use super::cases::{Case, Path};
+use crate::state::StateDir;
+use crate::tool::{ProbeKind, ProbeOutcome};
+
+/// The whole finding.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) ok: bool,
+    pub(crate) rows: Vec<Row>,
+    #[serde(skip)]
+    lab: String,
+    #[serde(skip)]
+    logs: PathBuf,
+}
+
+/// A path in one family and protocol.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) path: Path,
+    pub(crate) family: Family,
+    pub(crate) protocol: ProbeKind,
+    pub(crate) ok: bool,
+    /// The middle one of the exchanges that went well.
+    pub(crate) latency_us: Option<u64>,
+    pub(crate) exchanges: Vec<Exchange>,
+}
+
+/// One exchange of a row.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Exchange {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) target: String,
+    pub(crate) ok: bool,
+    /// The client's address as the server saw it.
+    pub(crate) seen: Option<IpAddr>,
+    /// Whether that is the client's own: nothing rewrote it.
+    pub(crate) own_address: Option<bool>,
+    pub(crate) latency_us: Option<u64>,
+    pub(crate) error: Option<String>,
+    pub(crate) hint: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(state: &StateDir) -> Report {
+        Report {
+            ok: true,
+            rows: Vec::new(),
+            lab: state.name().to_string(),
+            logs: state.path().join("logs"),
+        }
+    }
+
+    /// Adds an exchange that was tried.
+    pub(crate) fn add(&mut self, case: &Case, outcome: &ProbeOutcome) {
+        let verdict = judge(case, outcome);
+        let seen = outcome.seen.map(|seen| seen.ip());
+        self.push(case, verdict, seen, outcome.latency_us);
+    }
+
+    /// Adds something that is right or wrong without an exchange.
+    pub(crate) fn add_plain(&mut self, case: &Case, verdict: Result<(), String>) {
+        self.push(case, verdict, None, None);
+    }
+
+    fn push(
+        &mut self,
+        case: &Case,
+        verdict: Result<(), String>,
+        seen: Option<IpAddr>,
+        latency_us: Option<u64>,
+    ) {
+        let error = verdict.err();
+        let exchange = Exchange {
+            from: case.from.clone(),
+            to: case.to.clone(),
+            target: case.target.to_string(),
+            ok: error.is_none(),
+            seen,
+            own_address: seen.map(|seen| seen == case.expected_seen),
+            latency_us,
+            hint: error.as_ref().map(|error| self.hint(case, error)),
+            error,
+        };
+        self.ok &= exchange.ok;
+        let row = self.row(case);
+        row.ok &= exchange.ok;
+        row.exchanges.push(exchange);
+        row.latency_us = median(
+            row.exchanges
+                .iter()
+                .filter(|e| e.ok)
+                .filter_map(|e| e.latency_us)
+                .collect(),
+        );
+    }
+
+    /// The row of a case, in the order of paths, protocols and families.
+    fn row(&mut self, case: &Case) -> &mut Row {
+        let key = (case.path, case.kind, case.family);
+        let at = match self
+            .rows
+            .binary_search_by_key(&key, |row| (row.path, row.protocol, row.family))
+        {
+            Ok(at) => at,
+            Err(at) => {
+                self.rows.insert(at, Row::of(case));
+                at
+            }
+        };
+        &mut self.rows[at]
+    }
+
+    fn hint(&self, case: &Case, error: &str) -> String {
+        let Report { lab, logs, .. } = self;
+        let exec = format!("seaway lab exec --name {lab} {}", case.from_node);
+        if error.contains(REWRITTEN) {
+            format!("look for a rule that translates addresses: `{exec} -- nft list ruleset`")
+        } else if error.contains("refused") {
+            format!(
+                "the server does not run: see `seaway lab status --name {lab}` and {}",
+                logs.display()
+            )
+        } else {
+            let log = logs.join(format!("{}-agent.log", case.from_node));
+            format!(
+                "look for rows that are not as planned: `{exec} -- seaway tables`, and at {}",
+                log.display()
+            )
+        }
+    }
+}
+
+impl Row {
+    fn of(case: &Case) -> Row {
+        Row {
+            path: case.path,
+            family: case.family,
+            protocol: case.kind,
+            ok: true,
+            latency_us: None,
+            exchanges: Vec::new(),
+        }
+    }
+
+    /// The exchange that stands for the row: one that failed, if one did.
+    pub(crate) fn example(&self) -> Option<&Exchange> {
+        self.exchanges
+            .iter()
+            .find(|e| !e.ok)
+            .or(self.exchanges.first())
+    }
+
+    /// How many exchanges failed.
+    pub(crate) fn failed(&self) -> usize {
+        self.exchanges.iter().filter(|e| !e.ok).count()
+    }
+}
+
+const REWRITTEN: &str = "something rewrote the source address";
+
+/// 1. The exchange itself must have worked. 2. The right one must have answered. 3. It must have
+///    seen the source's own address.
+fn judge(case: &Case, outcome: &ProbeOutcome) -> Result<(), String> {
+    if !outcome.ok {
+        return Err(outcome
+            .error
+            .clone()
+            .unwrap_or_else(|| "failed without a reason".to_owned()));
+    }
+    let host = outcome.host.as_deref().unwrap_or_default();
+    if host != case.expected_host {
+        return Err(format!("{host} answered instead of {}", case.expected_host));
+    }
+    match outcome.seen.map(|seen| seen.ip()) {
+        Some(seen) if seen == case.expected_seen => Ok(()),
+        Some(seen) => {
+            let own = case.expected_seen;
+            Err(format!(
+                "the server saw {seen} instead of {own}: {REWRITTEN}"
+            ))
+        }
+        None => Err("the server did not say whom it saw".to_owned()),
+    }
+}
+
+fn median(mut values: Vec<u64>) -> Option<u64> {
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
+}
+
+/// A lab's report for tests of how it is shown.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    pub(crate) fn case(path: Path, family: Family, kind: ProbeKind) -> Case {
+        let (own, target) = match family {
+            Family::V4 => ("10.244.1.2", "10.244.2.2:7777"),
+            Family::V6 => ("fd00:10:244:1::2", "[fd00:10:244:2::2]:7777"),
+        };
+        Case {
+            path,
+            family,
+            kind,
+            from: "pod-1-1".into(),
+            from_node: "node1".into(),
+            to: "pod-2-1".into(),
+            target: target.parse().expect("valid"),
+            size: 0,
+            expected_seen: own.parse().expect("valid"),
+            expected_host: "pod-2-1".into(),
+        }
+    }
+
+    pub(crate) fn good(case: &Case) -> ProbeOutcome {
+        ProbeOutcome {
+            id: Some(1),
+            ok: true,
+            seen: Some((case.expected_seen, 4000).into()),
+            host: Some(case.expected_host.clone()),
+            latency_us: Some(120),
+            error: None,
+        }
+    }
+
+    pub(crate) fn empty() -> Report {
+        Report::new(&StateDir::of(&"seaway".parse().expect("valid")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{case, empty, good};
+    use super::*;
+
+    fn sample() -> Case {
+        case(Path::PodToPodOtherNode, Family::V4, ProbeKind::Udp)
+    }
+
+    #[test]
+    fn an_answer_counts_only_from_the_right_one_about_the_right_address() {
+        let case = sample();
+        assert_eq!(judge(&case, &good(&case)), Ok(()));
+        let silent = ProbeOutcome::bad(Some(1), "no answer within 1000 ms".into());
+        assert_eq!(
+            judge(&case, &silent),
+            Err("no answer within 1000 ms".into())
+        );
+        let other = ProbeOutcome {
+            host: Some("pod-9".into()),
+            ..good(&case)
+        };
+        assert_eq!(
+            judge(&case, &other),
+            Err("pod-9 answered instead of pod-2-1".into())
+        );
+        let masked = ProbeOutcome {
+            seen: Some("172.18.0.1:4000".parse().expect("valid")),
+            ..good(&case)
+        };
+        let error = judge(&case, &masked).expect_err("refused");
+        assert_eq!(
+            error,
+            "the server saw 172.18.0.1 instead of 10.244.1.2: something rewrote the source address"
+        );
+    }
+
+    #[test]
+    fn one_failed_exchange_fails_its_row_and_the_report() {
+        let (case, mut report) = (sample(), empty());
+        report.add(&case, &good(&case));
+        assert!(report.ok && report.rows[0].ok);
+        report.add(&case, &ProbeOutcome::bad(None, "Connection refused".into()));
+        assert!(!report.ok && !report.rows[0].ok);
+        assert_eq!((report.rows.len(), report.rows[0].failed()), (1, 1));
+        let example = report.rows[0].example().expect("there are two");
+        assert!(
+            example
+                .hint
+                .as_deref()
+                .is_some_and(|hint| hint.contains("does not run"))
+        );
+    }
+
+    #[test]
+    fn rows_are_in_the_order_of_paths_protocols_and_families() {
+        let mut report = empty();
+        for family in [Family::V6, Family::V4] {
+            for kind in [ProbeKind::Udp, ProbeKind::Tcp] {
+                for path in [Path::DeletedPod, Path::Localhost] {
+                    report.add_plain(&case(path, family, kind), Ok(()));
+                }
+            }
+        }
+        let first: Vec<_> = report
+            .rows
+            .iter()
+            .take(3)
+            .map(|r| (r.path, r.protocol, r.family))
+            .collect();
+        let expected = [
+            (Path::Localhost, ProbeKind::Tcp, Family::V4),
+            (Path::Localhost, ProbeKind::Tcp, Family::V6),
+            (Path::Localhost, ProbeKind::Udp, Family::V4),
+        ];
+        assert_eq!(first, expected);
+    }
+
+    #[test]
+    fn the_median_is_one_of_the_values() {
+        assert_eq!(median(vec![9, 1, 5]), Some(5));
+        assert_eq!(median(vec![]), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! `lab check`: prints what the check found.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use comfy_table::{Cell, Color};
+
+use super::{CheckArgs, print, table};
+use crate::check::{self, Exchange, Report, Row};
+use crate::client::Client;
+use crate::tool::{Output, ProbeKind};
+
+/// How many failed exchanges are shown to people.
+const SHOWN_FAILURES: usize = 20;
+
+/// Checks the lab; the exit code tells whether every row is right.
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let report = check::run(&Client::of(&args.name.name)?, args.all_pairs)?;
+    match args.output {
+        Output::Json => print(&serde_json::to_string_pretty(&report)?)?,
+        Output::Text => print(&text(&report))?,
+    }
+    Ok(if report.ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn text(report: &Report) -> String {
+    let failures = failures(report).join("\n");
+    let parts = [rows(report), failures, summary(report)];
+    parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+fn rows(report: &Report) -> String {
+    let headers = [
+        "PATH",
+        "FAMILY",
+        "PROTOCOL",
+        "RESULT",
+        "FOR EXAMPLE",
+        "SERVER SAW",
+        "LATENCY",
+    ];
+    let mut table = table::new(&headers);
+    for row in &report.rows {
+        let example = row.example();
+        let way = example.map_or(String::new(), |e| format!("{} -> {}", e.from, e.to));
+        let seen = example.map_or(String::new(), |e| match (e.seen, e.own_address) {
+            (Some(seen), Some(true)) => format!("{seen}, its own"),
+            (Some(seen), _) => format!("{seen}, NOT its own"),
+            (None, _) => "-".to_owned(),
+        });
+        let latency = row.latency_us.map_or("-".to_owned(), milliseconds);
+        let total = row.exchanges.len();
+        let result = match row.failed() {
+            0 => Cell::new(format!("ok {total}/{total}")).fg(Color::Green),
+            failed => Cell::new(format!("FAILED {failed}/{total}")).fg(Color::Red),
+        };
+        let words = [
+            row.path.label().to_owned(),
+            row.family.to_string(),
+            protocol(row.protocol).to_owned(),
+        ];
+        let mut cells: Vec<Cell> = words.into_iter().map(Cell::new).collect();
+        cells.push(result);
+        cells.extend([way, seen, latency].into_iter().map(Cell::new));
+        table.add_row(cells);
+    }
+    table::text(&table)
+}
+
+/// What went wrong, a line each, then where to look, each place once.
+fn failures(report: &Report) -> Vec<String> {
+    let all = report
+        .rows
+        .iter()
+        .flat_map(|row| row.exchanges.iter().map(move |e| (row, e)));
+    let failed: Vec<_> = all.filter(|(_, exchange)| !exchange.ok).collect();
+    let mut lines: Vec<String> = failed
+        .iter()
+        .take(SHOWN_FAILURES)
+        .map(|(row, exchange)| failure(row, exchange))
+        .collect();
+    if failed.len() > SHOWN_FAILURES {
+        let rest = failed.len() - SHOWN_FAILURES;
+        lines.push(format!("... and {rest} more exchanges; -o json shows all"));
+    }
+    let hints: BTreeSet<_> = failed
+        .iter()
+        .filter_map(|(_, exchange)| exchange.hint.as_deref())
+        .collect();
+    lines.extend(hints.into_iter().map(|hint| format!("hint: {hint}")));
+    lines
+}
+
+fn failure(row: &Row, exchange: &Exchange) -> String {
+    let Exchange {
+        from,
+        to,
+        target,
+        error,
+        ..
+    } = exchange;
+    let error = error.as_deref().unwrap_or_default();
+    format!(
+        "FAILED {} {}: {from} -> {to} ({target}): {error}",
+        row.family,
+        protocol(row.protocol)
+    )
+}
+
+fn summary(report: &Report) -> String {
+    let failed = report.rows.iter().filter(|row| !row.ok).count();
+    let total = report.rows.len();
+    match failed {
+        0 => format!("all {total} rows ok"),
+        _ => format!("{failed} of {total} rows FAILED"),
+    }
+}
+
+fn protocol(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::Http => "HTTP",
+        ProbeKind::Tcp => "TCP",
+        ProbeKind::Udp => "UDP",
+        ProbeKind::TcpBulk => "TCP, 4 MiB",
+        ProbeKind::UdpMtu => "UDP, full packet",
+        ProbeKind::UdpFragmented => "UDP, in fragments",
+    }
+}
+
+fn milliseconds(us: u64) -> String {
+    format!("{}.{:02} ms", us / 1000, us % 1000 / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use seaway_model::Family;
+
+    use super::*;
+    use crate::check::Path;
+    use crate::check::samples::{case, empty, good};
+    use crate::tool::ProbeOutcome;
+
+    #[test]
+    fn good_rows_are_one_line_each() {
+        let mut report = empty();
+        for family in Family::ALL {
+            let case = case(Path::PodToPodOtherNode, family, ProbeKind::UdpMtu);
+            report.add(&case, &good(&case));
+        }
+        report.add_plain(&case(Path::DeletedPod, Family::V4, ProbeKind::Tcp), Ok(()));
+        let expected = "\
+PATH                             FAMILY  PROTOCOL          RESULT  FOR EXAMPLE         SERVER SAW                 LATENCY
+Pod -> Pod, other node           IPv4    UDP, full packet  ok 1/1  pod-1-1 -> pod-2-1  10.244.1.2, its own        0.12 ms
+Pod -> Pod, other node           IPv6    UDP, full packet  ok 1/1  pod-1-1 -> pod-2-1  fd00:10:244:1::2, its own  0.12 ms
+deleted Pod: address free again  IPv4    TCP               ok 1/1  pod-1-1 -> pod-2-1  -                          -
+
+all 3 rows ok";
+        assert_eq!(text(&report), expected);
+    }
+
+    #[test]
+    fn failed_rows_say_what_and_where_to_look() {
+        let mut report = empty();
+        let case = case(Path::PodToPodOtherNode, Family::V4, ProbeKind::Udp);
+        report.add(&case, &good(&case));
+        report.add(
+            &case,
+            &ProbeOutcome::bad(None, "no answer within 1000 ms".into()),
+        );
+        let expected = "\
+PATH                    FAMILY  PROTOCOL  RESULT      FOR EXAMPLE         SERVER SAW  LATENCY
+Pod -> Pod, other node  IPv4    UDP       FAILED 1/2  pod-1-1 -> pod-2-1  -           0.12 ms
+
+FAILED IPv4 UDP: pod-1-1 -> pod-2-1 (10.244.2.2:7777): no answer within 1000 ms
+hint: look for rows that are not as planned: `seaway lab exec --name seaway node1 -- seaway tables`, and at /run/seaway-lab/seaway/logs/node1-agent.log
+
+1 of 1 rows FAILED";
+        assert_eq!(text(&report), expected);
+    }
+}

@@ -1,0 +1,340 @@
+//! Probes: one short exchange each, described and answered as a line of JSON.
+//!
+//! Nothing is tried twice: a datagram that gets lost is a failed probe.
+
+mod tcp;
+mod udp;
+
+use std::io::{self, BufRead, Write};
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::greeting::Greeting;
+use super::tally::micros;
+
+/// How probes are run.
+#[derive(Clone, Debug, Args)]
+pub struct ProbeArgs {
+    /// How many probes run at once.
+    #[arg(long, default_value_t = 4)]
+    pub parallel: usize,
+}
+
+/// What kind of exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProbeKind {
+    /// One GET to the HTTP port.
+    Http,
+    /// A TCP connection that reads the greeting and has a few bytes echoed.
+    Tcp,
+    /// One small datagram.
+    Udp,
+    /// `size` bytes over TCP, all echoed and compared.
+    TcpBulk,
+    /// One datagram of `size` bytes *of IP packet* that must not be fragmented.
+    UdpMtu,
+    /// One datagram of `size` bytes of payload that the sender fragments.
+    UdpFragmented,
+}
+
+/// A probe to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeJob {
+    /// Chosen by the caller, given back in the outcome.
+    pub id: u64,
+    /// What to do.
+    pub kind: ProbeKind,
+    /// With whom.
+    pub target: SocketAddr,
+    /// How much, for the kinds that have a size.
+    #[serde(default)]
+    pub size: usize,
+    /// How long all of it may take.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u64,
+}
+
+fn default_timeout_ms() -> u64 {
+    1000
+}
+
+/// What came of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeOutcome {
+    /// The probe's number; absent if the line could not be read.
+    pub id: Option<u64>,
+    /// Whether everything was as it must be.
+    pub ok: bool,
+    /// The client's address as the server saw it.
+    pub seen: Option<SocketAddr>,
+    /// The server's host name.
+    pub host: Option<String>,
+    /// Time to the first answer, or for the whole exchange if the kind has a size.
+    pub latency_us: Option<u64>,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// An exchange that went well.
+struct Exchange {
+    greeting: Greeting,
+    latency: Duration,
+}
+
+impl ProbeJob {
+    /// The bytes that belong to this probe and to no other.
+    fn token(&self) -> Vec<u8> {
+        format!("probe {} to {}", self.id, self.target).into_bytes()
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(Duration::from_millis(self.timeout_ms.max(1)))
+    }
+
+    /// Runs the probe.
+    pub fn run(&self) -> ProbeOutcome {
+        let result = match self.kind {
+            ProbeKind::Http => tcp::http(self),
+            ProbeKind::Tcp => tcp::greet(self),
+            ProbeKind::TcpBulk => tcp::bulk(self),
+            ProbeKind::Udp => udp::small(self),
+            ProbeKind::UdpMtu => udp::unfragmented(self),
+            ProbeKind::UdpFragmented => udp::fragmented(self),
+        };
+        match result {
+            Ok(exchange) => self.good(exchange),
+            Err(error) => ProbeOutcome::bad(Some(self.id), error),
+        }
+    }
+
+    fn good(&self, exchange: Exchange) -> ProbeOutcome {
+        ProbeOutcome {
+            id: Some(self.id),
+            ok: true,
+            seen: Some(exchange.greeting.peer),
+            host: Some(exchange.greeting.host),
+            latency_us: Some(micros(exchange.latency)),
+            error: None,
+        }
+    }
+}
+
+impl ProbeOutcome {
+    /// A probe that failed.
+    pub fn bad(id: Option<u64>, error: String) -> ProbeOutcome {
+        ProbeOutcome {
+            id,
+            ok: false,
+            seen: None,
+            host: None,
+            latency_us: None,
+            error: Some(error),
+        }
+    }
+}
+
+/// When an exchange has to be over.
+#[derive(Clone, Copy)]
+struct Deadline {
+    start: Instant,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn after(timeout: Duration) -> Deadline {
+        Deadline {
+            start: Instant::now(),
+            timeout,
+        }
+    }
+
+    /// The same beginning, with less patience.
+    fn at_most(self, timeout: Duration) -> Deadline {
+        Deadline {
+            timeout: self.timeout.min(timeout),
+            ..self
+        }
+    }
+
+    fn elapsed(self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The time that is left, or the error of having none.
+    fn left(self) -> Result<Duration, String> {
+        match self.timeout.checked_sub(self.elapsed()) {
+            Some(left) if !left.is_zero() => Ok(left),
+            _ => Err(self.over()),
+        }
+    }
+
+    fn over(self) -> String {
+        format!("no answer within {} ms", self.timeout.as_millis())
+    }
+
+    /// What an error of a socket means under this deadline.
+    fn describe(self, what: &str, error: &io::Error) -> String {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("{what}: {}", self.over())
+            }
+            _ => format!("{what}: {error}"),
+        }
+    }
+}
+
+/// Reads jobs, runs them, writes outcomes in the order in which they come.
+pub(super) fn run(
+    args: &ProbeArgs,
+    input: impl BufRead + Send,
+    output: impl Write + Send,
+) -> io::Result<()> {
+    let lines = Mutex::new(input.lines());
+    let output = Mutex::new(output);
+    let work = || -> io::Result<()> {
+        while let Some(line) = next(&lines)? {
+            write(&output, &outcome_of(&line))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..args.parallel.clamp(1, 64))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })
+}
+
+fn next(lines: &Mutex<impl Iterator<Item = io::Result<String>>>) -> io::Result<Option<String>> {
+    lines
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .next()
+        .transpose()
+}
+
+fn write(output: &Mutex<impl Write>, outcome: &ProbeOutcome) -> io::Result<()> {
+    let mut line = serde_json::to_vec(outcome)?;
+    line.push(b'\n');
+    let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+    output.write_all(&line)?;
+    output.flush()
+}
+
+fn outcome_of(line: &str) -> ProbeOutcome {
+    match serde_json::from_str::<ProbeJob>(line) {
+        Ok(job) => job.run(),
+        Err(e) => ProbeOutcome::bad(None, format!("the probe \"{line}\" is not understood: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::greeting::host_name;
+    use super::super::serve::in_background;
+    use super::*;
+
+    const KINDS: [(ProbeKind, usize); 6] = [
+        (ProbeKind::Http, 0),
+        (ProbeKind::Tcp, 0),
+        (ProbeKind::Udp, 0),
+        (ProbeKind::TcpBulk, 4 << 20),
+        (ProbeKind::UdpMtu, 1500),
+        (ProbeKind::UdpFragmented, 60_000),
+    ];
+
+    fn job(kind: ProbeKind, target: String, size: usize) -> ProbeJob {
+        ProbeJob {
+            id: 7,
+            kind,
+            target: target.parse().expect("valid"),
+            size,
+            timeout_ms: 5000,
+        }
+    }
+
+    fn port_for(kind: ProbeKind, (http, echo): (u16, u16)) -> u16 {
+        if kind == ProbeKind::Http { http } else { echo }
+    }
+
+    #[test]
+    fn every_kind_works_in_both_families() {
+        let ports = in_background();
+        for host in ["127.0.0.1", "[::1]"] {
+            for (kind, size) in KINDS {
+                let outcome = job(kind, format!("{host}:{}", port_for(kind, ports)), size).run();
+                assert_eq!(
+                    (outcome.ok, &outcome.error),
+                    (true, &None),
+                    "{kind:?} {host}"
+                );
+                let seen = outcome.seen.expect("seen").ip().to_string();
+                assert_eq!(seen, host.trim_matches(['[', ']']));
+                assert_eq!(outcome.host, Some(host_name()));
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_reports_a_closed_port() {
+        for (kind, size) in KINDS {
+            let outcome = job(kind, "127.0.0.1:1".into(), size).run();
+            let error = outcome.error.expect("an error");
+            assert!(
+                !outcome.ok && error.contains("refused"),
+                "{kind:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn silence_is_reported_as_such() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("binds");
+        let target = silent.local_addr().expect("bound").to_string();
+        let outcome = ProbeJob {
+            timeout_ms: 20,
+            ..job(ProbeKind::Udp, target, 0)
+        }
+        .run();
+        assert_eq!(
+            outcome.error.as_deref(),
+            Some("receive: no answer within 20 ms")
+        );
+    }
+
+    #[test]
+    fn lines_go_in_and_out() {
+        let (http, echo) = in_background();
+        let input = format!(
+            "{{\"id\":1,\"kind\":\"http\",\"target\":\"127.0.0.1:{http}\"}}\n\
+             {{\"id\":2,\"kind\":\"udp-fragmented\",\"target\":\"[::1]:{echo}\",\"size\":5000}}\n\
+             nonsense\n"
+        );
+        let mut output = Vec::new();
+        run(&ProbeArgs { parallel: 2 }, input.as_bytes(), &mut output).expect("runs");
+        let mut outcomes: Vec<ProbeOutcome> = output
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).expect("JSON"))
+            .collect();
+        outcomes.sort_by_key(|outcome| outcome.id);
+        let brief: Vec<_> = outcomes.iter().map(|o| (o.id, o.ok)).collect();
+        assert_eq!(brief, [(None, false), (Some(1), true), (Some(2), true)]);
+        let error = outcomes[0].error.as_deref().expect("an error");
+        assert!(
+            error.starts_with("the probe \"nonsense\" is not understood"),
+            "{error}"
+        );
+    }
+}
