@@ -18,6 +18,8 @@ mod report;
 mod run;
 mod server;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod state;
 

@@ -36,7 +36,8 @@ fn gather(shared: &Shared) {
     shared.wait_until(Instant::now() + GATHER, wanted);
 }
 
-fn reap(shared: &Shared) -> bool {
+/// Deletes what is dying now; tells whether that succeeded.
+pub(crate) fn reap(shared: &Shared) -> bool {
     let doomed: Vec<Attachment> = shared.lock().dying.clone();
     reach(FaultPoint::ReapBefore);
     let result = shared

@@ -106,7 +106,7 @@ fn lock(state_dir: &Path) -> Result<Flock<File>, AgentError> {
 }
 
 /// Takes over what the kernel holds: live links become attachments, the rest is cleared away.
-fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError> {
+pub(crate) fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError> {
     let known = shared.records.read_all();
     let nothing = seaway_plan::Tables::default();
     let mut observed = shared.with_node(|node| node.observe(&nothing))??;

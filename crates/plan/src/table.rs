@@ -255,6 +255,22 @@ macro_rules! tables {
                 });)*
             }
 
+            /// Just the deletions.
+            pub fn deletions(&self) -> ChangeSet {
+                let mut changes = self.clone();
+                $(changes.$name.retain(|change| matches!(change, Change::Delete(_)));)*
+                changes
+            }
+
+            /// What undoes additions: every row that changes, deleted.
+            pub fn reversed(self) -> ChangeSet {
+                ChangeSet {
+                    $($name: self.$name.into_iter().map(|change| match change {
+                        Change::Upsert(row) | Change::Delete(row) => Change::Delete(row),
+                    }).collect(),)*
+                }
+            }
+
             /// Table and key of every row that changes.
             pub fn keys(&self) -> Vec<(&'static str, String)> {
                 let mut keys = Vec::new();

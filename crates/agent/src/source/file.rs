@@ -151,6 +151,10 @@ impl Place {
 
 impl Snapshot {
     fn parse(text: &str) -> Result<Snapshot, ClusterFileError> {
+        if text.trim().is_empty() {
+            let problem = "it is empty; even a cluster without nodes says `nodes: []`";
+            return Err(ClusterFileError::Form(problem.to_owned()));
+        }
         let file: ClusterFile =
             serde_saphyr::from_str(text).map_err(|e| ClusterFileError::Form(e.to_string()))?;
         let mut snapshot = Snapshot::default();

@@ -5,9 +5,9 @@
 //! implementations behind the traits are Linux, a fake in memory, and chaos, which fails at
 //! random.
 
-//mod chaos;
+mod chaos;
 mod devices;
-//mod fake;
+mod fake;
 mod node;
 mod observe;
 mod pod;
@@ -21,9 +21,9 @@ use seaway_model::{Alias, Attachment, AttachmentId, IfName, LinkRow, Row, Sysctl
 use seaway_plan::{ChangeSet, Table, Tables};
 use serde::{Deserialize, Serialize};
 
-//pub use chaos::ChaosHost;
+pub use chaos::{ChaosHost, Dice};
 pub use devices::{DeviceInfo, Devices};
-//pub use fake::FakeHost;
+pub use fake::FakeHost;
 pub use node::LinuxHost;
 pub use watch::{PodSighting, Sighting, Watch};
 
