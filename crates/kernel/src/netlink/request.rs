@@ -140,6 +140,12 @@ impl RouteSpec {
     }
 }
 
+/// A veth without a word about queues is made with one a CPU and then brought down to the one that
+/// it uses, which waits for two grace periods of RCU (`veth_init_queues`). Saying so at once does
+/// not.
+const ONE_QUEUE: [LinkAttribute; 2] =
+    [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
+
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
 impl Request {
@@ -164,6 +170,7 @@ impl Request {
         peer.attributes.push(LinkAttribute::IfName(name.to_owned()));
         peer.attributes.extend(mac.map(mac_attribute));
         peer.attributes.extend(mtu.map(LinkAttribute::Mtu));
+        peer.attributes.extend(ONE_QUEUE);
         peer.attributes
             .push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
         let mut host = link(spec.index.unwrap_or(0));
@@ -175,6 +182,7 @@ impl Request {
         host.attributes.extend(spec.mac.map(mac_attribute));
         host.attributes.extend(spec.mtu.map(LinkAttribute::Mtu));
         host.attributes.extend(spec.group.map(LinkAttribute::Group));
+        host.attributes.extend(ONE_QUEUE);
         host.attributes.push(LinkAttribute::LinkInfo(vec![
             InfoAttribute::Kind(InfoKind::Veth),
             InfoAttribute::Data(InfoData::Veth(InfoVeth::Peer(peer))),

@@ -123,7 +123,9 @@ impl Report {
         let Report { lab, logs, .. } = self;
         let exec = format!("seaway lab exec --name {lab} {}", case.from_node);
         if error.contains(REWRITTEN) {
-            format!("look for a rule that translates addresses: `{exec} -- nft list ruleset`")
+            format!(
+                "look for a rule that translates addresses: `{exec} -- nft list ruleset`, or `iptables-save`"
+            )
         } else if error.contains("refused") {
             format!(
                 "the server does not run: see `seaway lab status --name {lab}` and {}",

@@ -50,30 +50,40 @@ fn rows(report: &Report) -> String {
     ];
     let mut table = table::new(&headers);
     for row in &report.rows {
-        let example = row.example();
-        let way = example.map_or(String::new(), |e| format!("{} -> {}", e.from, e.to));
-        let seen = example.map_or(String::new(), |e| match (e.seen, e.own_address) {
-            (Some(seen), Some(true)) => format!("{seen}, its own"),
-            (Some(seen), _) => format!("{seen}, NOT its own"),
-            (None, _) => "-".to_owned(),
-        });
-        let latency = row.latency_us.map_or("-".to_owned(), milliseconds);
-        let total = row.exchanges.len();
-        let result = match row.failed() {
-            0 => Cell::new(format!("ok {total}/{total}")).fg(Color::Green),
-            failed => Cell::new(format!("FAILED {failed}/{total}")).fg(Color::Red),
-        };
-        let words = [
-            row.path.label().to_owned(),
-            row.family.to_string(),
-            protocol(row.protocol).to_owned(),
-        ];
-        let mut cells: Vec<Cell> = words.into_iter().map(Cell::new).collect();
-        cells.push(result);
-        cells.extend([way, seen, latency].into_iter().map(Cell::new));
-        table.add_row(cells);
+        table.add_row(line(row));
     }
-    table::text(&table)
+    table::text(&mut table)
+}
+
+fn line(row: &Row) -> [Cell; 7] {
+    let example = row.example();
+    let way = example.map_or(String::new(), |e| format!("{} -> {}", e.from, e.to));
+    let latency = row.latency_us.map_or("-".to_owned(), milliseconds);
+    [
+        Cell::new(row.path.label()),
+        Cell::new(row.family),
+        Cell::new(protocol(row.protocol)),
+        result(row),
+        Cell::new(way),
+        Cell::new(seen(example)),
+        Cell::new(latency),
+    ]
+}
+
+fn result(row: &Row) -> Cell {
+    let total = row.exchanges.len();
+    match row.failed() {
+        0 => Cell::new(format!("ok {total}/{total}")).fg(Color::Green),
+        failed => Cell::new(format!("FAILED {failed}/{total}")).fg(Color::Red),
+    }
+}
+
+fn seen(example: Option<&Exchange>) -> String {
+    match example.and_then(|e| Some((e.seen?, e.own_address))) {
+        Some((seen, Some(true))) => format!("{seen}, its own"),
+        Some((seen, _)) => format!("{seen}, NOT its own"),
+        None => "-".to_owned(),
+    }
 }
 
 /// What went wrong, a line each, then where to look, each place once.

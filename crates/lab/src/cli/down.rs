@@ -39,8 +39,9 @@ pub(super) fn run(name: &LabName) -> Result<String, LabError> {
         _ if killed => {
             format!("lab \"{name}\" is down; its supervisor did not answer and was killed")
         }
+        // One that does not answer may have been about to end.
+        Ok(()) | Err(LabError::NoAnswer { .. }) => format!("lab \"{name}\" is down"),
         Err(e) => format!("lab \"{name}\" is down, though not everything went well: {e}"),
-        Ok(()) => format!("lab \"{name}\" is down"),
     })
 }
 

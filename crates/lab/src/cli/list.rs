@@ -80,7 +80,7 @@ fn text(rows: &[Row]) -> String {
             age,
         ]);
     }
-    table::text(&table)
+    table::text(&mut table)
 }
 
 /// An age as kubectl writes it.

@@ -8,6 +8,7 @@ mod list;
 mod preflight;
 mod progress;
 mod table;
+mod terminal;
 mod up;
 
 use std::io::{self, Write};

@@ -22,9 +22,15 @@ pub(super) fn new(headers: &[&str]) -> Table {
     table
 }
 
-/// The table as text.
-pub(super) fn text(table: &Table) -> String {
-    let lines: Vec<_> = table.lines().map(|line| line.trim().to_owned()).collect();
+/// The table as text: columns two spaces apart.
+pub(super) fn text(table: &mut Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let lines: Vec<_> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }
 
@@ -39,7 +45,7 @@ pub(super) fn lab(status: &LabStatus) -> String {
             table.add_row(pod_row(pod));
         }
     }
-    text(&table)
+    text(&mut table)
 }
 
 fn pod_row(pod: &PodStatus) -> [String; 5] {

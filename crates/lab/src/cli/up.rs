@@ -42,7 +42,8 @@ fn start(state: &StateDir, lock: File, topology: &Topology) -> Result<(), LabErr
     let result =
         record(state, &supervisor, topology).and_then(|()| follow(state, supervisor.stdout.take()));
     if result.is_err() {
-        // Closing the pipe has told it to end, if it has not ended by itself.
+        // A pipe that nobody reads tells it to end, if it has not ended by itself.
+        drop(supervisor.stdout.take());
         supervisor
             .wait()
             .during("wait for", || "the supervisor".to_owned())?;

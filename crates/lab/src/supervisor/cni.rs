@@ -26,10 +26,26 @@ const IFNAME: &str = UPLINK;
 const TRY_AGAIN: u64 = 11;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// How long a call is tried again and again.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long one call may take.
-const TIMEOUT: Duration = Duration::from_secs(100);
+/// How long the plugin is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For one call.
+    call: Duration,
+    /// For calls that are tried again and again.
+    total: Duration,
+}
+
+/// The usual: longer than the plugin itself waits for the agent.
+pub(crate) const NORMAL: Patience = Patience {
+    call: Duration::from_secs(100),
+    total: Duration::from_secs(30),
+};
+
+/// When the whole node is about to go anyway, a hung agent does not hold that up for long.
+pub(crate) const HURRIED: Patience = Patience {
+    call: Duration::from_secs(5),
+    total: Duration::from_secs(2),
+};
 
 /// The configuration as an administrator would install it.
 pub(crate) fn conflist() -> String {
@@ -60,6 +76,7 @@ pub(crate) struct Cni<'a> {
     pub(crate) reaper: &'a Reaper,
     pub(crate) namespaces: &'a Arc<Namespaces>,
     pub(crate) log: std::path::PathBuf,
+    pub(crate) patience: Patience,
 }
 
 impl Cni<'_> {
@@ -89,10 +106,12 @@ impl Cni<'_> {
     ) -> Result<Vec<u8>, LabError> {
         let program = self.program(command, attachment);
         let input = config(previous).to_string();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience.total;
         let mut wait = FIRST_WAIT;
         loop {
-            let (exit, output) = program.run(self.reaper, input.as_bytes(), TIMEOUT)?;
+            let (exit, output) = program
+                .run(self.reaper, input.as_bytes(), self.patience.call)
+                .map_err(|e| failed(command, attachment, e.to_string()))?;
             if exit.is_success() {
                 return Ok(output);
             }

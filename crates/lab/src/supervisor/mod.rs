@@ -25,9 +25,9 @@ pub(crate) use pod::{CONTAINERS, eventually};
 pub(crate) use process::search_path;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster_file::ClusterFile;
@@ -46,6 +46,8 @@ use crate::state::StateDir;
 use crate::topology::{LabName, Topology};
 
 const AGENT_START: Duration = Duration::from_secs(20);
+/// An agent that has ended so often while it started will not come up.
+const HOPELESS: u32 = 5;
 
 /// Everything that a lab consists of.
 pub(crate) struct Lab {
@@ -55,6 +57,10 @@ pub(crate) struct Lab {
     cluster: ClusterFile,
     nodes: Vec<Arc<Node>>,
     pods: Pods,
+    /// Set once everything is to go.
+    ending: AtomicBool,
+    /// Held by the one that takes everything down; others wait for it.
+    taking_down: Mutex<()>,
     /// Held, not used: a namespace that nobody holds goes, and the nodes' uplinks with it.
     _underlay: Underlay,
 }
@@ -156,6 +162,8 @@ impl Lab {
             cluster,
             nodes,
             pods: Pods::default(),
+            ending: AtomicBool::new(false),
+            taking_down: Mutex::new(()),
             _underlay: underlay,
         })
     }
@@ -179,25 +187,25 @@ impl Lab {
 
     fn await_agent(&self, node: &Node) -> Result<(), LabError> {
         let mut last = None;
-        let ready = eventually(AGENT_START, || {
+        eventually(AGENT_START, || {
             last = agent_client::ready(&node.namespaces).err();
-            last.is_none()
+            last.is_none() || self.restarts(&node.daemon("agent")) >= HOPELESS
         });
-        if ready {
-            return Ok(());
+        match last {
+            None => Ok(()),
+            Some(last) => Err(LabError::Request(format!(
+                "{} does not get ready: {last}; the end of its log:\n{}",
+                node.daemon("agent"),
+                tail(&self.state.log(&node.daemon("agent")), 10)
+            ))),
         }
-        Err(LabError::Late {
-            what: format!("the start of {}", node.daemon("agent")),
-            seconds: AGENT_START.as_secs(),
-            hint: self.why_not(node, last.as_ref()),
-        })
     }
 
-    /// The last error and the end of the agent's log, which is removed with the lab.
-    fn why_not(&self, node: &Node, last: Option<&LabError>) -> String {
-        let log = tail(&self.state.log(&node.daemon("agent")), 10);
-        let last = last.map(|e| format!(" ({e})")).unwrap_or_default();
-        format!("{last}; the end of its log:\n{log}")
+    fn restarts(&self, daemon: &str) -> u32 {
+        let all = self.keeper.list();
+        all.iter()
+            .find(|process| process.name == daemon)
+            .map_or(0, |process| process.restarts)
     }
 
     fn start_pods(&self, topology: &Topology, events: &mut Events) -> Result<(), LabError> {
@@ -231,6 +239,8 @@ impl Lab {
 
     /// Takes everything down, in order. Doing it twice does no harm.
     fn take_down(&self) -> Result<(), LabError> {
+        self.ending.store(true, Ordering::Relaxed);
+        let _alone = self.taking_down.lock();
         let mut errors = Errors::default();
         errors.note(self.pods.close(self));
         let names = self

@@ -1,8 +1,9 @@
 //! A Pod: what containerd and kubelet do for one, step by step, and the same steps back.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
@@ -11,7 +12,7 @@ use seaway_kernel::netns::{Netns, unpin};
 use serde_json::Value;
 
 use super::Lab;
-use super::cni::{Added, Attachment, Cni};
+use super::cni::{self, Added, Attachment, Cni};
 use super::ids;
 use super::keeper::Farewell;
 use super::node::Node;
@@ -189,11 +190,12 @@ impl Pod {
     }
 
     fn cni<'a>(&'a self, lab: &'a Lab) -> Cni<'a> {
-        let log: PathBuf = lab.state.log(&self.node.daemon("cni"));
+        let ending = lab.ending.load(Ordering::Relaxed);
         Cni {
             reaper: &lab.reaper,
             namespaces: &self.node.namespaces,
-            log,
+            log: lab.state.log(&self.node.daemon("cni")),
+            patience: if ending { cni::HURRIED } else { cni::NORMAL },
         }
     }
 

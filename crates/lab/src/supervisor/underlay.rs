@@ -1,6 +1,8 @@
 //! The network between the nodes: one bridge in a namespace of its own, a cable to each node.
 //! It is a plain wire: it has no addresses and filters nothing.
 
+use std::os::fd::AsFd;
+
 use ipnet::IpNet;
 use seaway_kernel::netlink::{LinkSet, LinkTarget, Netlink, Request, VethPeer, VethSpec};
 use seaway_kernel::netns::Netns;
@@ -45,6 +47,9 @@ impl Underlay {
     /// Lays the cable to a node and brings its side up with the node's addresses.
     pub(crate) fn attach(&self, node: &LabNode, netns: &Netns) -> Result<(), LabError> {
         self.lay_cable(node.name.as_str(), netns)?;
+        // A node's link-local address has been there since it booted. While it was on trial for a
+        // second or two, the kernel would not ask for neighbours on behalf of forwarded packets.
+        netns.run(|| sysctl::write(&format!("net/ipv6/conf/{UPLINK}/accept_dad"), "0"))??;
         let mut netlink = Netlink::open_in(netns)?;
         let uplink = index_of(&mut netlink, UPLINK)?;
         let address = |net: &IpNet| Request::add_address(uplink, *net);
@@ -54,7 +59,6 @@ impl Underlay {
     }
 
     fn lay_cable(&self, name: &str, netns: &Netns) -> Result<(), LabError> {
-        use std::os::fd::AsFd;
         let peer = VethPeer {
             name: UPLINK,
             index: None,
