@@ -1,0 +1,250 @@
+//! A small cluster to measure: real agents on nodes joined by a wire, Pods attached by the real
+//! plugin.
+//!
+//! A node is a [`Room`] with an uplink to a bridge that stands for the network between nodes. This
+//! is no lab: no restarts, no tools in the Pods, and everything ends with this program.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+use seaway_kernel::netns::Netns;
+use seaway_model::Family;
+use serde_json::{Value, json};
+
+use crate::binaries::Binaries;
+use crate::launch::Daemon;
+use crate::plugin::{Plugin, Pod};
+use crate::room::Room;
+use crate::wire::{self, End};
+
+const UPLINK: &str = "uplink0";
+const CLUSTER_FILE: &str = "/run/cluster.yaml";
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the plugin is configured with.
+pub(crate) const CONFIG: &str = r#"{"cniVersion":"1.1.0","name":"seaway","type":"seaway-cni"}"#;
+
+/// The nodes and the wire between them.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// The nodes.
+    pub(crate) nodes: Vec<Node>,
+    /// Holds the bridge that joins them.
+    _wire: Netns,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Where it is.
+    pub(crate) room: Room,
+    /// Its plugin.
+    pub(crate) plugin: Plugin,
+    name: String,
+    addresses: Vec<IpNet>,
+    agent: Option<Daemon>,
+}
+
+impl Cluster {
+    /// Starts so many nodes (at most 100) and waits until their agents serve.
+    pub(crate) fn start(count: usize, binaries: &Binaries) -> Result<Cluster> {
+        let nodes: Vec<Node> = (1..=count)
+            .map(|n| Node::new(n, binaries))
+            .collect::<Result<_>>()?;
+        let wire = Netns::create()?;
+        let ports = nodes
+            .iter()
+            .map(|node| node.plug_into(&wire))
+            .collect::<Result<Vec<_>>>()?;
+        wire::bridge(&wire, "br0", &ports)?;
+        let mut cluster = Cluster { nodes, _wire: wire };
+        let file = cluster.file();
+        for node in &mut cluster.nodes {
+            node.write_cluster_file(&file)?;
+            node.start_agent(binaries)?;
+        }
+        cluster
+            .nodes
+            .iter_mut()
+            .try_for_each(Node::wait_until_ready)?;
+        Ok(cluster)
+    }
+
+    /// The cluster file of the agents.
+    fn file(&self) -> String {
+        let nodes = self.nodes.iter().enumerate().map(|(i, node)| {
+            let addresses: Vec<IpAddr> = node.addresses.iter().map(IpNet::addr).collect();
+            json!({"name": node.name, "addresses": addresses, "podCIDRs": pod_networks(i + 1)})
+        });
+        // JSON is YAML.
+        json!({"nodes": nodes.collect::<Vec<_>>(), "pods": []}).to_string()
+    }
+}
+
+/// Large enough for every Pod of a run, addresses in quarantine included.
+fn pod_networks(n: usize) -> [String; 2] {
+    [
+        format!("10.{}.0.0/16", 100 + n),
+        format!("fd00:10:{n}::/64"),
+    ]
+}
+
+fn node_addresses(n: usize) -> Vec<IpNet> {
+    let [v4, v6] = [format!("172.20.0.{n}/24"), format!("fd00:20::{n}/64")];
+    [v4, v6]
+        .map(|text| text.parse().expect("numbers up to 100 fit both"))
+        .to_vec()
+}
+
+impl Node {
+    fn new(n: usize, binaries: &Binaries) -> Result<Node> {
+        let plugin = Plugin {
+            program: binaries.program("seaway-cni")?,
+            search: binaries.dir().to_owned(),
+            config: CONFIG.to_owned(),
+        };
+        Ok(Node {
+            room: Room::new()?,
+            plugin,
+            name: format!("node-{n}"),
+            addresses: node_addresses(n),
+            agent: None,
+        })
+    }
+
+    /// Plugs the uplink into the wire and gives the port's name.
+    fn plug_into(&self, wire: &Netns) -> Result<String> {
+        let port = format!("to-{}", self.name);
+        let uplink = End {
+            netns: self.room.netns(),
+            name: UPLINK,
+            addresses: &self.addresses,
+        };
+        let other = End {
+            netns: wire,
+            name: &port,
+            addresses: &[],
+        };
+        wire::pair(&uplink, &other)?;
+        Ok(port)
+    }
+
+    fn write_cluster_file(&self, text: &str) -> Result<()> {
+        let write = || std::fs::write(CLUSTER_FILE, text).context("writing the cluster file");
+        self.room.run(write)
+    }
+
+    fn start_agent(&mut self, binaries: &Binaries) -> Result<()> {
+        let args = [
+            "agent",
+            "--node-name",
+            &self.name,
+            "--cluster-file",
+            CLUSTER_FILE,
+        ];
+        let args = args
+            .into_iter()
+            .chain(["--uplink", UPLINK])
+            .map(str::to_owned);
+        let program = binaries.program("seaway")?;
+        let log = Path::new("/run/agent.log");
+        let agent = Daemon::start(&self.room, &program, &args.collect::<Vec<_>>(), log);
+        self.agent = Some(agent.with_context(|| format!("starting the agent of {}", self.name))?);
+        Ok(())
+    }
+
+    /// Asks the plugin until it says that an ADD would be served.
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let agent = self.agent.as_mut().context("this node has no agent")?;
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            agent.check(&self.room)?;
+            let status = self.room.run(|| self.plugin.call_with("STATUS", CONFIG));
+            match status {
+                Ok(_) => return Ok(()),
+                Err(_) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => {
+                    let said = agent.said(&self.room);
+                    let name = &self.name;
+                    return Err(error.context(format!("the agent of {name} is not ready:\n{said}")));
+                }
+            }
+        }
+    }
+
+    /// Kills the agent as a crash would and starts it again; the time until it serves.
+    pub(crate) fn restart(&mut self, binaries: &Binaries) -> Result<Duration> {
+        self.agent = None;
+        let start = Instant::now();
+        self.start_agent(binaries)?;
+        self.wait_until_ready()?;
+        Ok(start.elapsed())
+    }
+
+    /// The agent's process id.
+    pub(crate) fn agent_pid(&self) -> Result<u32> {
+        let agent = self.agent.as_ref().context("this node has no agent")?;
+        Ok(agent.pid())
+    }
+
+    /// The node's own address of a family.
+    pub(crate) fn address(&self, family: Family) -> Result<IpAddr> {
+        let of_family = |net: &&IpNet| Family::of_net(net) == family;
+        let net = self.addresses.iter().find(of_family);
+        Ok(net
+            .with_context(|| format!("{} has no {family} address", self.name))?
+            .addr())
+    }
+
+    /// Attaches a Pod and gives its addresses.
+    pub(crate) fn attach(&self, pod: &Pod) -> Result<Vec<IpAddr>> {
+        let call = self.room.run(|| self.plugin.call("ADD", pod))?;
+        addresses_of(&call.stdout).with_context(|| format!("attaching a Pod to {}", self.name))
+    }
+}
+
+/// The addresses that a CNI result names.
+fn addresses_of(result: &[u8]) -> Result<Vec<IpAddr>> {
+    let value: Value = serde_json::from_slice(result).context("the result is no JSON")?;
+    let texts = value["ips"].as_array().into_iter().flatten();
+    let texts: Vec<&str> = texts.filter_map(|ip| ip["address"].as_str()).collect();
+    let nets = texts.iter().map(|text| text.parse::<IpNet>());
+    let nets: Vec<IpNet> = nets
+        .collect::<Result<_, _>>()
+        .context("an address is not one")?;
+    if nets.is_empty() {
+        bail!("the result names no address: {value}");
+    }
+    Ok(nets.iter().map(IpNet::addr).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_a_result() {
+        let result = br#"{"cniVersion":"1.1.0","ips":[{"address":"10.1.0.2/32"},{"address":"fd00::2/128"}]}"#;
+        let expected: Vec<IpAddr> = ["10.1.0.2", "fd00::2"]
+            .map(|t| t.parse().expect("valid"))
+            .into();
+        assert_eq!(addresses_of(result).expect("it names two"), expected);
+        let error = addresses_of(br#"{"ips":[]}"#)
+            .expect_err("it names none")
+            .to_string();
+        assert!(error.contains("no address"), "{error}");
+        assert!(addresses_of(b"no JSON").is_err());
+    }
+
+    #[test]
+    fn nodes_have_both_families_and_networks_apart() {
+        let families: Vec<_> = node_addresses(2).iter().map(Family::of_net).collect();
+        assert_eq!(families, Family::ALL);
+        assert_ne!(pod_networks(1), pod_networks(2));
+    }
+}

@@ -1,0 +1,106 @@
+//! `bench agent`: what the daemon takes when nothing happens, and how soon it serves after a crash.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::Options;
+use crate::binaries::Binaries;
+use crate::cluster::Cluster;
+use crate::plugin::Pod;
+use crate::report::{Label, Report};
+use crate::rounds::{self, Plan, Visits};
+use crate::stats::median;
+
+/// What `bench agent` understands.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    /// Pods of the node that has some.
+    #[arg(long, default_value_t = 100)]
+    pods: usize,
+}
+
+/// Metrics of a visit.
+const READY: usize = 0;
+const MEMORY: usize = 1;
+
+/// Two nodes, one without Pods and one with; the agent of each is killed and started in turn.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut report = arguments.options.report();
+    let binaries = Binaries::find()?;
+    sizes(&binaries, &mut report)?;
+    let mut cluster = Cluster::start(2, &binaries)?;
+    let pods = (0..arguments.pods)
+        .map(|_| Pod::new())
+        .collect::<Result<Vec<_>>>()?;
+    for pod in &pods {
+        cluster.nodes[1].attach(pod)?;
+    }
+    let plan = Plan {
+        rounds: arguments.options.rounds(),
+        visits: Visits::Sweeps(1),
+    };
+    let series = rounds::run(plan, 2, |i| {
+        let node = &mut cluster.nodes[i];
+        let ready = node.restart(&binaries)?.as_secs_f64() * 1e3;
+        Ok(vec![ready, resident(node.agent_pid()?)?])
+    })?;
+    report.note_noise("agent", &series);
+    let full = format!("{}-pods", pods.len());
+    for (metric, name, unit) in [(READY, "ready", "ms"), (MEMORY, "rss", "MB")] {
+        let [idle, with_pods] = [0, 1].map(|i| series.values(i, metric));
+        report.add(label("idle", name, unit).alone(median(&idle), idle.len()))?;
+        report.add(label(&full, name, unit).beside(&with_pods, "idle", &idle))?;
+    }
+    report.print_table();
+    Ok(())
+}
+
+fn label(case: &str, metric: &'static str, unit: &'static str) -> Label {
+    Label {
+        bench: "agent",
+        case: case.to_owned(),
+        metric,
+        unit,
+    }
+}
+
+fn sizes(binaries: &Binaries, report: &mut Report) -> Result<()> {
+    for name in ["seaway", "seaway-cni"] {
+        let path = binaries.program(name)?;
+        let bytes =
+            fs::metadata(&path).with_context(|| format!("looking at {}", path.display()))?;
+        let size = bytes.len() as f64 / 1e6;
+        report.add(label(name, "size", "MB").alone(size, 1))?;
+    }
+    Ok(())
+}
+
+/// Megabytes of a process that are in memory.
+fn resident(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let kilobytes = resident_of(&text).with_context(|| format!("{path} names no VmRSS"))?;
+    Ok(kilobytes * 1024.0 / 1e6)
+}
+
+fn resident_of(status: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read() {
+        assert_eq!(resident_of("Name:\ta\nVmRSS:\t    1234 kB\n"), Some(1234.0));
+        assert_eq!(resident_of("Name:\ta kernel thread\n"), None);
+    }
+}

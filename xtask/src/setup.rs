@@ -1,0 +1,181 @@
+//! `cargo xtask setup`: installs what a fresh Debian machine with cargo lacks.
+//!
+//! Looks first and touches nothing when all is there. It installs Debian packages, two rustup
+//! components and cargo-nextest, and no more; elsewhere than on Debian it names what to install.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{self, cargo, program};
+
+/// How much of the work is to be made possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// Building, and running a lab.
+    Lab,
+    /// Benchmarks beside the peers too.
+    Bench,
+    /// Everything, the tests too.
+    All,
+}
+
+/// A Debian package, the smallest scope that needs it, and the file by which it is recognised
+/// where there is no dpkg.
+struct Package {
+    name: &'static str,
+    scope: Scope,
+    proof: &'static str,
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "gcc",
+        scope: Scope::Lab,
+        proof: "cc",
+    },
+    Package {
+        name: "libc6-dev",
+        scope: Scope::Lab,
+        proof: "/usr/include/stdio.h",
+    },
+    Package {
+        name: "containernetworking-plugins",
+        scope: Scope::Bench,
+        proof: "/usr/lib/cni/bridge",
+    },
+    Package {
+        name: "iproute2",
+        scope: Scope::All,
+        proof: "ip",
+    },
+    Package {
+        name: "strace",
+        scope: Scope::All,
+        proof: "strace",
+    },
+];
+
+/// The version that is installed where there is none; any version that is there is taken.
+const NEXTEST: &str = "0.9.143";
+
+/// Installs what `scope` needs and this machine lacks.
+pub(crate) fn ensure(scope: Scope) -> Result<()> {
+    ensure_packages(scope)?;
+    if scope == Scope::All {
+        ensure_component("rustfmt", &["fmt", "--version"])?;
+        ensure_component("clippy", &["clippy", "--version"])?;
+        ensure_nextest()?;
+    }
+    Ok(())
+}
+
+/// Fails unless this runs as root, which `what` needs.
+pub(crate) fn require_root(what: &str) -> Result<()> {
+    if !is_root() {
+        bail!(
+            "{what} needs root: it makes network namespaces and links (nothing of the machine's \
+             own network is touched). Run `sudo --preserve-env=HOME,PATH cargo xtask ...`"
+        );
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+fn ensure_packages(scope: Scope) -> Result<()> {
+    let missing = needed_by(scope)
+        .filter(|p| !is_installed(p))
+        .map(|p| p.name);
+    let missing: Vec<&str> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("install by hand: {}", missing.join(" "));
+    if !on_debian() {
+        bail!("this is no Debian machine, {by_hand} (or what they are called here)");
+    }
+    if !is_root() {
+        bail!(
+            "packages are missing and only root can install them: run this as root, or {by_hand}"
+        );
+    }
+    apt_install(&missing).context(by_hand)
+}
+
+fn needed_by(scope: Scope) -> impl Iterator<Item = &'static Package> {
+    PACKAGES
+        .iter()
+        .filter(move |package| package.scope <= scope)
+}
+
+fn on_debian() -> bool {
+    command::in_path("dpkg-query") && command::in_path("apt-get")
+}
+
+fn is_installed(package: &Package) -> bool {
+    if on_debian() {
+        let query = [
+            "--show",
+            "--showformat",
+            "${db:Status-Status}",
+            package.name,
+        ];
+        return command::output(&mut program("dpkg-query", &query)).is_ok_and(|s| s == "installed");
+    }
+    match package.proof.starts_with('/') {
+        true => Path::new(package.proof).exists(),
+        false => command::in_path(package.proof),
+    }
+}
+
+fn apt_install(names: &[&str]) -> Result<()> {
+    command::run(apt_get(&["update"]).args(["--quiet"]))?;
+    command::run(apt_get(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(names))
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = program("apt-get", arguments);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn ensure_component(name: &str, probe: &[&str]) -> Result<()> {
+    if command::succeeds(&mut cargo(probe)) {
+        return Ok(());
+    }
+    if !command::in_path("rustup") {
+        bail!("{name} is missing and there is no rustup: install {name} as cargo was installed");
+    }
+    command::run(&mut program("rustup", &["component", "add", name]))
+}
+
+fn ensure_nextest() -> Result<()> {
+    if command::succeeds(&mut cargo(&["nextest", "--version"])) {
+        return Ok(());
+    }
+    // Without its own updater, which would pull in a TLS stack.
+    let features = ["--no-default-features", "--features", "default-no-update"];
+    let install = ["install", "cargo-nextest", "--locked", "--version", NEXTEST];
+    command::run(cargo(&install).args(features)).context("installing the test runner cargo-nextest")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(scope: Scope) -> Vec<&'static str> {
+        needed_by(scope).map(|p| p.name).collect()
+    }
+
+    #[test]
+    fn a_lab_needs_less_than_the_tests() {
+        assert_eq!(names(Scope::Lab), ["gcc", "libc6-dev"]);
+        assert!(names(Scope::Bench).contains(&"containernetworking-plugins"));
+        assert_eq!(names(Scope::All).len(), PACKAGES.len());
+    }
+}
