@@ -1,0 +1,212 @@
+//! The lab as a user has it: real commands, real processes, everything gone afterwards.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use seaway_kernel::netlink::Netlink;
+use seaway_testkit::{eventually, isolate};
+use seaway_tests::binary;
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs `seaway lab …`.
+fn lab(arguments: &[&str]) -> Output {
+    Command::new(binary("seaway"))
+        .arg("lab")
+        .args(arguments)
+        .output()
+        .expect("started")
+}
+
+/// Runs it, and wants success; gives its output.
+fn good(arguments: &[&str]) -> String {
+    let output = lab(arguments);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {text}\n{errors}");
+    text
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let text = good(arguments);
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+}
+
+/// A lab that is taken down whatever happens.
+struct Lab(&'static str);
+
+impl Lab {
+    fn up(name: &'static str, more: &[&str]) -> Lab {
+        let lab = Lab(name);
+        good(&[&["up", "--name", name], more].concat());
+        lab
+    }
+
+    fn exec(&self, place: &str, command: &[&str]) -> String {
+        good(&[&["exec", "--name", self.0, place, "--"], command].concat())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        lab(&["down", "--name", self.0]);
+    }
+}
+
+/// Processes whose executable is the binary under test, this test's own children excepted.
+fn processes() -> Vec<(u32, String)> {
+    let ours = binary("seaway").canonicalize().expect("built");
+    let namespace = std::fs::read_link("/proc/thread-self/ns/net").expect("own namespace");
+    let entries = std::fs::read_dir("/proc").expect("proc").flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let exe: PathBuf = std::fs::read_link(entry.path().join("exe")).ok()?;
+            let text = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&text).replace('\0', " ");
+            // The supervisor was started from the test's namespaces; what it started was not.
+            let related = line.contains("-isolated-")
+                || std::fs::read_link(entry.path().join("ns/net")).ok()? == namespace;
+            (exe == ours && related).then_some((pid, line))
+        })
+        .collect()
+}
+
+fn wait_for_no_processes() {
+    eventually("no process is left", LIMIT, || {
+        let left = processes();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}
+
+#[test]
+fn a_lab_goes_up_checks_every_path_and_leaves_nothing() {
+    isolate();
+    let links = || {
+        Netlink::open()
+            .expect("rtnetlink")
+            .links()
+            .expect("links")
+            .len()
+    };
+    let before = links();
+    {
+        let lab_a = Lab::up("a-isolated-1", &[]);
+        let rows = json(&["check", "--name", lab_a.0, "-o", "json"]);
+        let rows = rows["rows"].as_array().expect("rows").clone();
+        assert!(rows.len() >= 40, "{} rows", rows.len());
+        for row in &rows {
+            assert_eq!(row["ok"], true, "{row}");
+        }
+        let families = |family: &str| rows.iter().filter(|r| r["family"] == family).count();
+        assert_eq!(families("IPv4"), families("IPv6"), "both families, always");
+        let page = lab_a.exec("pod-1-1", &["hostname"]);
+        assert_eq!(page.trim(), "pod-1-1");
+        let status = lab_a.exec("node1", &["seaway", "status", "-o", "json"]);
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        assert_eq!(status["attachments"].as_array().map(Vec::len), Some(2));
+        assert_eq!(status["drifted"], 0);
+    }
+    assert_eq!(links(), before, "the surrounding namespace is as it was");
+    assert!(!PathBuf::from("/run/seaway-lab/a-isolated-1").exists());
+    wait_for_no_processes();
+}
+
+#[test]
+fn two_labs_live_side_by_side_and_a_name_is_taken_once() {
+    isolate();
+    let first = Lab::up("b-isolated-1", &["--nodes", "1", "--pods", "1"]);
+    let second = Lab::up("b-isolated-2", &["--nodes", "1", "--pods", "1"]);
+    let again = lab(&["up", "--name", first.0]);
+    let errors = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        !again.status.success() && errors.contains(first.0),
+        "{errors}"
+    );
+    let names = good(&["list"]);
+    assert!(
+        names.contains(first.0) && names.contains(second.0),
+        "{names}"
+    );
+    for lab in [&first, &second] {
+        good(&["check", "--name", lab.0]);
+    }
+    drop(first);
+    good(&["check", "--name", second.0]);
+}
+
+#[test]
+fn sixteen_nodes_reach_each_other() {
+    isolate();
+    let lab = Lab::up("c-isolated-16", &["--nodes", "16", "--pods", "1"]);
+    let report = json(&["check", "--name", lab.0, "-o", "json"]);
+    for row in report["rows"].as_array().expect("rows") {
+        assert_eq!(row["ok"], true, "{row}");
+    }
+}
+
+/// Row 1 of the scorecard, as a user of the lab sees it.
+#[test]
+fn r01_a_killed_agent_is_started_again() {
+    isolate();
+    let lab = Lab::up("d-isolated-1", &["--nodes", "1", "--pods", "2"]);
+    let pid = || {
+        let agent = processes_in_lab(&lab);
+        agent.first().copied().ok_or("no agent")
+    };
+    let before = eventually("the agent runs", LIMIT, pid);
+    kill(before);
+    eventually("another agent runs", LIMIT, || match pid() {
+        Ok(now) if now != before => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    eventually("all is well", LIMIT, || {
+        let output = self::lab(&["check", "--name", lab.0]);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(output)
+        }
+    });
+}
+
+/// The agents of a lab, as the machine numbers them.
+fn processes_in_lab(lab: &Lab) -> Vec<u32> {
+    let needle = format!("/{}/", lab.0);
+    let entries = std::fs::read_dir("/proc").expect("proc").flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let text = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&text).replace('\0', " ");
+            (line.contains(" agent ") && line.contains(&needle)).then_some(pid)
+        })
+        .collect()
+}
+
+fn kill(pid: u32) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("killed");
+}
+
+#[test]
+fn a_killed_supervisor_takes_everything_along_and_down_clears_up() {
+    isolate();
+    let lab_e = Lab::up("e-isolated-1", &["--nodes", "1", "--pods", "1"]);
+    let supervisor = processes()
+        .iter()
+        .find(|(_, line)| line.contains("supervise"))
+        .cloned();
+    let (pid, _) = supervisor.unwrap_or_else(|| panic!("no supervisor in {:?}", processes()));
+    kill(pid);
+    wait_for_no_processes();
+    assert!(
+        good(&["list"]).contains(lab_e.0),
+        "a dead lab is still listed"
+    );
+    good(&["down", "--name", lab_e.0]);
+    assert!(!PathBuf::from("/run/seaway-lab").join(lab_e.0).exists());
+    good(&["down", "--name", lab_e.0]);
+}
