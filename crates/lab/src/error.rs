@@ -25,7 +25,7 @@ pub enum LabError {
     #[error("{0}")]
     Kernel(KernelError),
     /// The lab cannot have this shape or name.
-    #[error("{0}")]
+    #[error(transparent)]
     Topology(#[from] TopologyError),
     /// A lab of this name is there already.
     #[error(
