@@ -153,11 +153,12 @@ impl Node {
     /// was killed by a signal.
     pub fn wait_for_death(&mut self) -> bool {
         use std::os::unix::process::ExitStatusExt;
-        let mut agent = self.agent.take().expect("the agent runs");
+        let agent = self.agent.as_mut().expect("the agent runs");
         let status = eventually("the agent ends", LIMIT, || match agent.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => Err(other),
         });
+        self.agent = None;
         status.signal().is_some()
     }
 

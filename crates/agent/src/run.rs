@@ -41,6 +41,7 @@ pub struct AgentConfig {
 /// cannot go on with. What is in force stays in force whenever and however it ends.
 pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     seaway_kernel::fault::arm_from_environment();
+    raise_descriptor_limit();
     let mut source = FileSource::open(&config.cluster_file).map_err(AgentError::file(
         "watch the folder of",
         &config.cluster_file,
@@ -77,6 +78,14 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     spawn("server", move || server::serve(&worker, &listener))?;
     tracing::info!(node = %config.node, socket = %config.socket.display(), "serving");
     Ok(keeper.run()?)
+}
+
+/// Many requests at once need many descriptors; the soft limit is often as low as 1,024.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    // Best effort: with the limit as it is, a flood of requests is told to try again.
+    let _ = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard));
 }
 
 fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {

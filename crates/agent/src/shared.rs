@@ -125,11 +125,19 @@ impl Shared {
         })
     }
 
+    /// Waits until nobody works on a container.
+    pub(crate) fn wait_idle(&self, container: &ContainerId, limit: Duration) -> Option<()> {
+        self.wait_until(Instant::now() + limit, |state| {
+            (!state.busy.contains(container)).then_some(())
+        })
+    }
+
     /// Claims a container if nobody works on it.
     pub(crate) fn try_claim(&self, container: &ContainerId) -> Option<Claim<'_>> {
         let container = container.clone();
         let free = self.lock().busy.insert(container.clone());
-        free.then_some(Claim {
+        // Lazily: a claim that is made is also dropped, and would take the other's away.
+        free.then(|| Claim {
             shared: self,
             container,
         })

@@ -166,6 +166,7 @@ fn agent(kernel: &FakeHost, dice: &Arc<Dice>, folder: &PathBuf) -> Arc<Shared> {
         pod_cidrs,
     }));
     state.cluster(ClusterEvent::Synced);
+    state.settled = true;
     drop(state);
     shared
 }
@@ -181,4 +182,19 @@ fn r44_no_address_twice_and_nothing_left_on_a_failing_host() {
         }
         world.finish(seed);
     }
+}
+
+/// K10: who cannot have a claim must not take it from who has it.
+#[test]
+fn k10_a_refused_claim_leaves_the_holders_alone() {
+    let world = World::new(1_000);
+    let container = seaway_model::ContainerId::new("c").expect("valid");
+    let held = world.shared.try_claim(&container).expect("free");
+    assert!(world.shared.try_claim(&container).is_none());
+    assert!(
+        world.shared.try_claim(&container).is_none(),
+        "the refusal freed it"
+    );
+    drop(held);
+    assert!(world.shared.try_claim(&container).is_some());
 }

@@ -26,7 +26,10 @@ pub(crate) struct State {
     pub(crate) failures: BTreeMap<(&'static str, String), RowFailure>,
     pub(crate) uplink: Result<ChosenUplink, String>,
     pub(crate) source_problem: Option<String>,
+    /// The cluster has been read once.
     pub(crate) synced: bool,
+    /// What followed from that is in force.
+    pub(crate) settled: bool,
     pub(crate) repairs: u64,
 }
 
@@ -56,6 +59,7 @@ impl State {
             uplink: Err("not chosen yet".to_owned()),
             source_problem: None,
             synced: false,
+            settled: false,
             repairs: 0,
         }
     }
@@ -66,7 +70,7 @@ impl State {
 
     /// Why no Pod can be attached now, if so.
     pub(crate) fn unready(&self) -> Option<String> {
-        if !self.synced {
+        if !self.settled {
             let problem = self
                 .source_problem
                 .as_deref()
@@ -87,6 +91,16 @@ impl State {
         Some(problems.join("; "))
     }
 
+    /// Whether the cluster has other nodes with Pods.
+    pub(crate) fn has_peers(&self) -> bool {
+        let peers = self
+            .planner
+            .nodes()
+            .values()
+            .filter(|n| n.name != *self.planner.name());
+        peers.into_iter().any(|node| !node.pod_cidrs.is_empty())
+    }
+
     /// Takes in a change of the cluster: rows and held addresses.
     pub(crate) fn cluster(&mut self, event: ClusterEvent) -> ChangeSet {
         match &event {
@@ -98,7 +112,15 @@ impl State {
             ClusterEvent::Synced => self.synced = true,
             ClusterEvent::NodeUpsert(_) | ClusterEvent::NodeDelete(_) => {}
         }
+        let own = |state: &State| state.planner.node().map(|node| node.addresses.clone());
+        let before = own(self).unwrap_or_default();
         let changes = self.planner.apply(Input::Cluster(event));
+        for address in before {
+            self.ipam.release(address, &Holder::Node);
+        }
+        for address in own(self).unwrap_or_default() {
+            self.ipam.hold(address, Holder::Node);
+        }
         self.ipam.set_cidrs(self.planner.pod_cidrs());
         changes
     }

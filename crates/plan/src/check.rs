@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use seaway_model::{Family, Node, NodeName, Pod};
 use serde::Serialize;
 
+use crate::ipam::Pool;
 use crate::planner::Planner;
 use crate::rows::conflict;
 
@@ -57,12 +58,32 @@ fn own_node(planner: &Planner, findings: &mut Vec<Finding>) {
              check --node-name"
                 .to_owned(),
         )),
-        Some(node) if node.pod_cidrs.is_empty() => findings.push(finding(
+        Some(node) if !node.pod_cidrs.is_empty() => own_pod_cidrs(&object, node, findings),
+        Some(_) => findings.push(finding(
             object,
             "podCIDRs",
             "it is empty, so no Pod can be given an address".to_owned(),
         )),
-        Some(_) => {}
+    }
+}
+
+fn own_pod_cidrs(object: &str, node: &Node, findings: &mut Vec<Finding>) {
+    for (index, net) in node.pod_cidrs.iter().enumerate() {
+        let mut add = |message| findings.push(finding(object.to_owned(), "podCIDRs", message));
+        if let Err(too_small) = Pool::new(*net) {
+            add(too_small.to_string());
+        }
+        if let Some(address) = node.addresses.iter().find(|address| net.contains(*address)) {
+            add(format!(
+                "{net} contains the node's own address {address}; Pods need other networks"
+            ));
+        }
+        let overlapping = |other: &&IpNet| other.contains(net) || net.contains(*other);
+        if let Some(other) = node.pod_cidrs[..index].iter().find(overlapping) {
+            add(format!(
+                "{net} overlaps {other} and is not used; remove one of them"
+            ));
+        }
     }
 }
 

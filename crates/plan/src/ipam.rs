@@ -19,6 +19,8 @@ pub enum Holder {
     Dying(AttachmentId),
     /// A Pod of the cluster that names it in its status.
     Pod(PodName),
+    /// The node itself.
+    Node,
 }
 
 /// Why no address can be given.
@@ -124,6 +126,14 @@ impl Ipam {
         self.pools.clear();
         self.refused.clear();
         for net in cidrs {
+            // The linter names a network that overlaps another; its addresses are served once.
+            if self
+                .pools
+                .iter()
+                .any(|p| p.net.contains(net) || net.contains(&p.net))
+            {
+                continue;
+            }
             match Pool::new(*net) {
                 Ok(pool) => self.pools.push(pool),
                 Err(too_small) => self.refused.push(too_small),

@@ -247,11 +247,14 @@ macro_rules! tables {
                 });)*
             }
 
-            /// Drops the changes of rows whose plan is no longer what it was.
-            pub fn retain_still_planned(&mut self, then: &Tables, now: &Tables) {
+            /// Drops the changes that `planned` does not ask for (any more).
+            pub fn retain_planned(&mut self, planned: &Tables) {
                 $(self.$name.retain(|change| {
-                    let key = change.row().key();
-                    then.$name.get(&key) == now.$name.get(&key)
+                    let now = planned.$name.get(&change.row().key());
+                    match change {
+                        Change::Upsert(row) => now == Some(row),
+                        Change::Delete(_) => now.is_none(),
+                    }
                 });)*
             }
 

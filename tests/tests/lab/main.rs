@@ -55,28 +55,39 @@ impl Drop for Lab {
     }
 }
 
-/// Processes whose executable is the binary under test, this test's own children excepted.
-fn processes() -> Vec<(u32, String)> {
-    let ours = binary("seaway").canonicalize().expect("built");
-    let namespace = std::fs::read_link("/proc/thread-self/ns/net").expect("own namespace");
+/// The processes of one lab: what names it on its command line, and what its supervisor started.
+fn processes(lab: &str) -> Vec<(u32, String)> {
     let entries = std::fs::read_dir("/proc").expect("proc").flatten();
-    entries
+    let all: Vec<(u32, u32, String)> = entries
         .filter_map(|entry| {
             let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let exe: PathBuf = std::fs::read_link(entry.path().join("exe")).ok()?;
             let text = std::fs::read(entry.path().join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&text).replace('\0', " ");
-            // The supervisor was started from the test's namespaces; what it started was not.
-            let related = line.contains("-isolated-")
-                || std::fs::read_link(entry.path().join("ns/net")).ok()? == namespace;
-            (exe == ours && related).then_some((pid, line))
+            Some((pid, parent(&entry.path())?, line))
         })
-        .collect()
+        .collect();
+    let named: Vec<u32> = all
+        .iter()
+        .filter(|(.., line)| line.contains(lab))
+        .map(|(pid, ..)| *pid)
+        .collect();
+    let belongs = |pid: &u32, parent: &u32| named.contains(pid) || named.contains(parent);
+    let found = all
+        .into_iter()
+        .filter(|(pid, parent, _)| belongs(pid, parent));
+    found.map(|(pid, _, line)| (pid, line)).collect()
 }
 
-fn wait_for_no_processes() {
+fn parent(process: &std::path::Path) -> Option<u32> {
+    let status = std::fs::read_to_string(process.join("status")).ok()?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+}
+
+fn wait_for_no_processes(lab: &str) {
     eventually("no process is left", LIMIT, || {
-        let left = processes();
+        let left = processes(lab);
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
 }
@@ -108,10 +119,12 @@ fn a_lab_goes_up_checks_every_path_and_leaves_nothing() {
         let status: Value = serde_json::from_str(&status).expect("JSON");
         assert_eq!(status["attachments"].as_array().map(Vec::len), Some(2));
         assert_eq!(status["drifted"], 0);
+        let running = processes(lab_a.0);
+        assert!(running.len() > 8, "{running:?}");
     }
     assert_eq!(links(), before, "the surrounding namespace is as it was");
     assert!(!PathBuf::from("/run/seaway-lab/a-isolated-1").exists());
-    wait_for_no_processes();
+    wait_for_no_processes("a-isolated-1");
 }
 
 #[test]
@@ -195,13 +208,14 @@ fn kill(pid: u32) {
 fn a_killed_supervisor_takes_everything_along_and_down_clears_up() {
     isolate();
     let lab_e = Lab::up("e-isolated-1", &["--nodes", "1", "--pods", "1"]);
-    let supervisor = processes()
+    let supervisor = processes(lab_e.0)
         .iter()
         .find(|(_, line)| line.contains("supervise"))
         .cloned();
-    let (pid, _) = supervisor.unwrap_or_else(|| panic!("no supervisor in {:?}", processes()));
+    let (pid, _) =
+        supervisor.unwrap_or_else(|| panic!("no supervisor in {:?}", processes(lab_e.0)));
     kill(pid);
-    wait_for_no_processes();
+    wait_for_no_processes(lab_e.0);
     assert!(
         good(&["list"]).contains(lab_e.0),
         "a dead lab is still listed"

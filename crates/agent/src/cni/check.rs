@@ -26,8 +26,9 @@ pub(super) fn check(
         .as_ref()
         .map(CniResult::read)
         .transpose()?;
-    let _claim = shared
-        .claim(&id.container, CLAIM_LIMIT)
+    // It only looks, so it waits for whoever works on the container, and keeps nobody from it.
+    shared
+        .wait_idle(&id.container, CLAIM_LIMIT)
         .ok_or_else(|| busy(&id.container))?;
     let record = shared.lock().records.get(id).cloned();
     let record = record.ok_or_else(|| {

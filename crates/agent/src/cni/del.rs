@@ -9,6 +9,7 @@ use seaway_plan::ChangeSet;
 use serde_json::Value;
 
 use super::{CLAIM_LIMIT, busy, row_failures};
+use crate::keeper::Command;
 use crate::shared::Shared;
 
 pub(super) fn del(shared: &Shared, endpoint: &Endpoint) -> Result<Value, CniError> {
@@ -44,6 +45,7 @@ pub(crate) fn remove(shared: &Shared, id: &AttachmentId) -> Vec<RowFailure> {
         .any(|failure| failure.table == LinkRow::TABLE)
     {
         shared.lock().attach(record);
+        shared.keeper.tell(Command::Compare);
         return failures;
     }
     reach(FaultPoint::DelDying);

@@ -54,6 +54,10 @@ fn status(shared: &Shared) -> Result<Value, CniError> {
         );
         return Err(CniError::new(code::LIMITED_CONNECTIVITY, msg));
     }
+    if let (true, Err(problem)) = (state.settled && state.has_peers(), &state.uplink) {
+        let msg = format!("Pods cannot reach those of other nodes: {problem}");
+        return Err(CniError::new(code::LIMITED_CONNECTIVITY, msg));
+    }
     match state.unready() {
         Some(why) => Err(CniError::new(code::PLUGIN_UNAVAILABLE, why)),
         None => Ok(Value::Null),

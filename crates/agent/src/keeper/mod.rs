@@ -33,6 +33,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// things back and forth cannot keep the agent busy.
 const REST: Duration = Duration::from_millis(20);
 
+/// How many sightings are judged one by one; beyond, everything is compared.
+const MAX_SIGHTINGS: usize = 4096;
+
 /// What the keeper is told to do.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -40,6 +43,8 @@ pub(crate) enum Command {
     Cluster(Vec<ClusterEvent>),
     /// The source has a problem, or none any more.
     SourceProblem(Option<String>),
+    /// A request left something that is not as planned.
+    Compare,
 }
 
 /// The keeper's own things; what others may see is in [`Shared`].
@@ -61,7 +66,7 @@ pub(crate) struct Keeper {
 
 /// Whether an attachment's namespace still exists where it was, so that its link can be made again.
 pub(crate) fn leads_on(shared: &Shared, record: &Record) -> bool {
-    pods::reopen(shared, record).is_some()
+    !matches!(pods::reopen(shared, record), Ok(None))
 }
 
 impl Keeper {
@@ -98,14 +103,17 @@ impl Keeper {
             while let Ok(command) = self.commands.try_recv() {
                 self.obey(command);
             }
+            if Instant::now() >= self.audit_at {
+                self.audit_at = Instant::now() + AUDIT;
+                self.uplink_due = true;
+                self.ask_node(Instant::now());
+                self.ask_all_pods();
+            }
             if std::mem::take(&mut self.uplink_due) {
                 self.choose_uplink();
             }
             self.repair_pods();
             let now = Instant::now();
-            if now >= self.audit_at {
-                self.node_due = Some(now);
-            }
             if self.node_due.is_some_and(|due| due <= now) && self.rest_until <= now {
                 self.reconcile();
             }
@@ -144,12 +152,19 @@ impl Keeper {
     fn look(&mut self) -> Result<(), KernelError> {
         let mut sightings: Vec<Sighting> = Vec::new();
         self.watch.drain(|sighting| {
-            if sightings.last() != Some(&sighting) {
+            if sightings.len() < MAX_SIGHTINGS && sightings.last() != Some(&sighting) {
                 sightings.push(sighting);
             }
         })?;
+        if sightings.len() >= MAX_SIGHTINGS {
+            sightings = vec![Sighting::Overflow];
+        }
         if sightings.is_empty() {
             return Ok(());
+        }
+        if sightings.contains(&Sighting::Overflow) {
+            self.uplink_due = true;
+            self.ask_all_pods();
         }
         let demands: Vec<Demand> = {
             let state = self.shared.lock();
@@ -168,6 +183,14 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Asks for every Pod's namespace to be looked at.
+    fn ask_all_pods(&mut self) {
+        let ids: Vec<_> = self.shared.lock().records.keys().cloned().collect();
+        for id in ids {
+            self.pods.ask(id, Instant::now());
+        }
     }
 
     fn ask_node(&mut self, at: Instant) {
@@ -216,6 +239,7 @@ impl Keeper {
                 self.shared.lock().source_problem = problem;
             }
             Command::Cluster(events) => self.follow(events),
+            Command::Compare => self.ask_node(Instant::now()),
         }
     }
 
@@ -241,7 +265,9 @@ impl Keeper {
         if synced {
             self.choose_uplink();
             self.shared.lock().cluster(ClusterEvent::Synced);
-            self.ask_node(Instant::now());
+            self.reconcile();
+            self.shared.lock().settled = true;
+            self.ask_all_pods();
         }
         self.shared.announce();
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use seaway_kernel::KernelError;
 use seaway_kernel::netns::Netns;
 use seaway_model::AttachmentId;
 
@@ -63,46 +64,62 @@ impl Keeper {
                 continue;
             };
             let record = shared.lock().records.get(&id).cloned();
-            if let Some(netns) = record.and_then(|record| reopen(&shared, &record)) {
-                repair(&shared, &id, &netns);
+            let whole = match record.map_or(Ok(None), |record| reopen(&shared, &record)) {
+                Ok(Some(netns)) => repair(&shared, &id, &netns),
+                // Without a path, or after the namespace's end, there is nothing to repair.
+                Ok(None) => true,
+                Err(error) => {
+                    tracing::warn!(attachment = %id, %error, "Pod not looked at");
+                    false
+                }
+            };
+            if !whole {
+                self.pods.ask(id, Instant::now());
             }
         }
     }
 }
 
-/// The namespace of an attachment, if it still exists where it was and is the same.
-pub(super) fn reopen(shared: &Shared, record: &Record) -> Option<Netns> {
-    let netns = Netns::open(record.netns_path.as_deref()?).ok()?;
-    let now = shared.host.pod(&netns).ok()?.identity().ok()?;
-    (Some(now) == record.netns).then_some(netns)
+/// The namespace of an attachment, if it still exists where it was and is the same. An error says
+/// that this cannot be known now.
+pub(super) fn reopen(shared: &Shared, record: &Record) -> Result<Option<Netns>, KernelError> {
+    let Some(path) = record.netns_path.as_deref() else {
+        return Ok(None);
+    };
+    let netns = match Netns::open(path) {
+        Ok(netns) => netns,
+        // An error without a number is our own: the file is something else by now.
+        Err(error) if error.is_absent() || error.errno().is_none() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let now = shared.host.pod(&netns)?.identity()?;
+    Ok((Some(now) == record.netns).then_some(netns))
 }
 
-/// Compares a Pod's namespace with the plan and repairs what differs.
-pub(super) fn repair(shared: &Shared, id: &AttachmentId, netns: &Netns) {
+/// Compares a Pod's namespace with the plan and repairs what differs; tells whether it is whole.
+pub(super) fn repair(shared: &Shared, id: &AttachmentId, netns: &Netns) -> bool {
     let Some(rows) = shared.lock().pod_rows(id) else {
-        return;
+        return true;
     };
-    let mut pod = match shared.host.pod(netns) {
-        Ok(pod) => pod,
+    let repaired = shared.host.pod(netns).and_then(|mut pod| {
+        let changes = rows.changes_from(&pod.observe(&rows)?);
+        if changes.is_empty() {
+            return Ok((0, Vec::new()));
+        }
+        tracing::info!(attachment = %id, changes = changes.len(), "repairing a Pod");
+        Ok((changes.len(), pod.apply(&changes)))
+    });
+    match repaired {
+        Ok((count, failures)) => {
+            for failure in &failures {
+                tracing::warn!(attachment = %id, %failure, "row in the Pod not in force");
+            }
+            shared.lock().repairs += count as u64;
+            failures.is_empty()
+        }
         Err(error) => {
             tracing::warn!(attachment = %id, %error, "Pod not repaired");
-            return;
+            false
         }
-    };
-    let observed = match pod.observe(&rows) {
-        Ok(observed) => observed,
-        Err(error) => {
-            tracing::warn!(attachment = %id, %error, "Pod not repaired");
-            return;
-        }
-    };
-    let changes = rows.changes_from(&observed);
-    if changes.is_empty() {
-        return;
     }
-    tracing::info!(attachment = %id, changes = changes.len(), "repairing a Pod");
-    for failure in pod.apply(&changes) {
-        tracing::warn!(attachment = %id, %failure, "row in the Pod not in force");
-    }
-    shared.lock().repairs += changes.len() as u64;
 }

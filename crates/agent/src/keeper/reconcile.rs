@@ -11,10 +11,10 @@ use std::time::Instant;
 use seaway_kernel::KernelError;
 use seaway_kernel::netns::Netns;
 use seaway_kernel::realise::{Observed, RowFailure};
-use seaway_model::{AttachmentId, ContainerId, Device, LinkKind};
+use seaway_model::{AttachmentId, ContainerId, Device, LinkKind, LinkRow, Row};
 use seaway_plan::{Change, ChangeSet, Tables};
 
-use super::{AUDIT, Keeper, REST, RETRY, pods};
+use super::{Keeper, REST, RETRY, pods};
 use crate::shared::{Claim, Shared};
 
 /// Claims the Pods of all changes. Those that a request works on are left out of `changes`; the
@@ -39,14 +39,17 @@ fn claim<'a>(
 }
 
 impl Keeper {
-    /// Carries out changes that planning gave.
+    /// Carries out changes that planning gave. Until the cluster is known they are only planned:
+    /// the first comparison then makes the least of them true.
     pub(super) fn carry_out(&mut self, changes: &ChangeSet) {
-        if changes.is_empty() {
+        let shared = self.shared.clone();
+        if changes.is_empty() || !shared.lock().synced {
             return;
         }
-        let shared = self.shared.clone();
         let mut changes = changes.clone();
         let (_claims, some_left_out) = claim(&shared, &mut changes);
+        // A request may have finished between the planning and the claim.
+        changes.retain_planned(shared.lock().planner.rows());
         if some_left_out {
             self.ask_node(Instant::now() + REST);
         }
@@ -75,11 +78,11 @@ impl Keeper {
     /// Compares everything with the kernel and repairs what differs.
     pub(super) fn reconcile(&mut self) {
         self.node_due = None;
-        self.audit_at = Instant::now() + AUDIT;
         if let Err(error) = self.compare_and_repair() {
             tracing::error!(%error, "the kernel cannot be compared with the plan; trying again");
             self.try_again();
         }
+        self.rest_until = Instant::now() + REST;
     }
 
     fn compare_and_repair(&mut self) -> Result<(), KernelError> {
@@ -96,12 +99,11 @@ impl Keeper {
             changes.retain_missing(&observed.tables);
         }
         let (_claims, some_left_out) = claim(&shared, &mut changes);
-        changes.retain_still_planned(&planned, shared.lock().planner.rows());
+        changes.retain_planned(shared.lock().planner.rows());
         if some_left_out {
             self.ask_node(Instant::now() + REST);
         }
         if changes.is_empty() {
-            self.rest_until = Instant::now() + REST;
             if !some_left_out {
                 shared.lock().failures.clear();
             }
@@ -134,12 +136,19 @@ impl Keeper {
         let netns_of = |id: &AttachmentId| namespaces.get(id).map(AsFd::as_fd);
         let failures = self.node.apply(&changes, &netns_of);
         for (id, netns) in &namespaces {
-            pods::repair(shared, id, netns);
+            if !pods::repair(shared, id, netns) {
+                self.pods.ask(id.clone(), Instant::now());
+            }
             if let Err(error) = self.node.settle(id) {
                 tracing::warn!(attachment = %id, %error, "link not settled");
             }
         }
-        self.doom_unplanned(shared, observed, &changes);
+        if failures
+            .iter()
+            .all(|failure| failure.table != LinkRow::TABLE)
+        {
+            self.doom_unplanned(shared, observed, &changes);
+        }
         shared.lock().repairs += changes.len() as u64;
         self.settle_outcome(&changes, failures);
     }
@@ -156,9 +165,14 @@ impl Keeper {
         for id in missing {
             self.devices.forget(&Device::PodLink(id.clone()));
             let record = shared.lock().records.get(&id).cloned();
-            match record.and_then(|record| pods::reopen(shared, &record)) {
-                Some(netns) => drop(namespaces.insert(id, netns)),
-                None => self.lose(shared, &id, changes),
+            match record.map_or(Ok(None), |record| pods::reopen(shared, &record)) {
+                Ok(Some(netns)) => drop(namespaces.insert(id, netns)),
+                Ok(None) => self.lose(shared, &id, changes),
+                Err(error) => {
+                    tracing::warn!(attachment = %id, %error, "its namespace cannot be opened now");
+                    changes.retain_attachments(|other| *other != id);
+                    self.try_again();
+                }
             }
         }
         namespaces

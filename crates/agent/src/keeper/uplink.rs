@@ -1,11 +1,13 @@
 //! Following the uplink: which device leads to the other nodes, and with which addresses and MTU.
 
+use std::time::Instant;
+
 use seaway_kernel::realise::DeviceInfo;
 use seaway_kernel::uplink::{ChosenUplink, Surroundings, choose};
 use seaway_model::Device;
 use seaway_plan::Input;
 
-use super::Keeper;
+use super::{Keeper, RETRY};
 
 impl Keeper {
     /// Chooses the uplink anew and plans what follows from it.
@@ -13,17 +15,20 @@ impl Keeper {
         let around = match Surroundings::read(&mut self.netlink) {
             Ok(around) => around,
             Err(error) => {
-                tracing::error!(%error, "the uplink cannot be chosen");
+                tracing::error!(%error, "the uplink cannot be chosen; trying again");
+                self.audit_at = Instant::now() + RETRY.0;
                 return;
             }
         };
-        let changes = {
-            let mut state = self.shared.lock();
+        let shared = self.shared.clone();
+        let (changes, new_mtu) = {
+            let mut state = shared.lock();
             let cluster = state.planner.node().map(|node| node.addresses.clone());
             let chosen = choose(&self.rule, &cluster.unwrap_or_default(), &around);
             if chosen == state.uplink {
                 // The same device may have lost its routes with its carrier or an address.
-                self.node_due.get_or_insert(std::time::Instant::now());
+                drop(state);
+                self.ask_node(Instant::now());
                 return;
             }
             match &chosen {
@@ -43,8 +48,15 @@ impl Keeper {
             }
             let planned = chosen.as_ref().ok().map(ChosenUplink::for_planning);
             state.uplink = chosen;
-            state.planner.apply(Input::Uplink(planned))
+            let mtu = state.planner.pod_mtu();
+            let changes = state.planner.apply(Input::Uplink(planned));
+            (changes, state.planner.pod_mtu() != mtu)
         };
         self.carry_out(&changes);
+        // Another device with the same addresses changes no planned row, but what the rows mean.
+        self.ask_node(Instant::now());
+        if new_mtu {
+            self.ask_all_pods();
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::error::{Context, KernelError};
 const IPV6_ROUTES: u32 = 11;
 const RTM_NEWROUTE: u16 = 24;
 /// Far more than a work queue ever needs.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Listens for local IPv6 routes from its opening on.
 pub(crate) struct Arrivals {

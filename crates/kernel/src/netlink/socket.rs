@@ -18,6 +18,8 @@ use crate::netns::Netns;
 /// Messages of one send: few enough for their acknowledgements to fit the receive buffer.
 const MAX_BATCH: usize = 64;
 const RECEIVE_BYTES: usize = 64 * 1024;
+/// How often a dump is begun anew because its table changed meanwhile.
+const DUMP_TRIES: usize = 32;
 /// Bytes of `struct nlmsghdr`.
 const NETLINK_HEADER_LEN: usize = 16;
 
@@ -161,12 +163,14 @@ impl Netlink {
         mut each: impl FnMut(RouteNetlinkMessage),
         mut restart: impl FnMut(),
     ) -> Result<(), KernelError> {
-        loop {
+        for _ in 0..DUMP_TRIES {
             match self.dump_once(request, extra_flags, &mut each)? {
                 Interrupted::No => return Ok(()),
                 Interrupted::Yes => restart(),
             }
         }
+        let restless = io::Error::other("the table changed during every one of many tries");
+        Err(restless).during("dump", || "rtnetlink table".to_owned())
     }
 
     fn dump_once(
@@ -196,7 +200,11 @@ impl Netlink {
                     }
                     kind => {
                         done |= flags & NLM_F_DUMP != NLM_F_DUMP;
-                        each(parse_message(message.payload, kind)?);
+                        // A foreign object that cannot be read must not hide all others.
+                        match parse_message(message.payload, kind) {
+                            Ok(parsed) => each(parsed),
+                            Err(error) => tracing::debug!(%error, "passed over in a dump"),
+                        }
                     }
                 }
                 Ok(())

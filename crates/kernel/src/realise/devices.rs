@@ -2,7 +2,7 @@
 //!
 //! Shared by all realisers of a node; kept up to date by creation, by dumps and by notices.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use seaway_model::{Alias, AttachmentId, Device, MacAddr};
@@ -45,7 +45,7 @@ pub struct Devices {
 struct Inner {
     by_device: HashMap<Device, DeviceInfo>,
     by_index: HashMap<u32, Device>,
-    by_peer: HashMap<i32, AttachmentId>,
+    by_peer: HashMap<i32, BTreeSet<AttachmentId>>,
     next_index: u32,
 }
 
@@ -55,10 +55,13 @@ impl Inner {
         if self.by_index.get(&info.index) == Some(device) {
             self.by_index.remove(&info.index);
         }
-        if let Some(number) = info.peer_netns
-            && self.by_peer.get(&number) == device.attachment()
+        if let (Some(number), Some(id)) = (info.peer_netns, device.attachment())
+            && let Some(ids) = self.by_peer.get_mut(&number)
         {
-            self.by_peer.remove(&number);
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_peer.remove(&number);
+            }
         }
     }
 }
@@ -108,7 +111,7 @@ impl Devices {
             inner.unlink(&device, &old);
         }
         if let (Some(number), Some(id)) = (info.peer_netns, device.attachment()) {
-            inner.by_peer.insert(number, id.clone());
+            inner.by_peer.entry(number).or_default().insert(id.clone());
         }
         inner.by_index.insert(info.index, device);
     }
@@ -131,9 +134,13 @@ impl Devices {
         self.lock().by_index.get(&index).cloned()
     }
 
-    /// The attachment whose other end is in the namespace of this number.
-    pub fn of_peer_netns(&self, number: i32) -> Option<AttachmentId> {
-        self.lock().by_peer.get(&number).cloned()
+    /// The attachments whose other ends are in the namespace of this number.
+    pub fn of_peer_netns(&self, number: i32) -> BTreeSet<AttachmentId> {
+        self.lock()
+            .by_peer
+            .get(&number)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Takes in how a link is now; gives the device that it is, if it is ours. A device that is

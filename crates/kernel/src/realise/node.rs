@@ -177,6 +177,8 @@ struct Work<'a> {
 enum Origin<'a> {
     /// A deletion: gone already is as good.
     Delete(&'static str, &'a dyn std::fmt::Display),
+    /// A link to hand to the reaper.
+    DeleteLink(&'a LinkRow),
     /// A new Pod link with the index that was chosen for it.
     NewLink(&'a LinkRow, u32),
     /// What belongs to the creation of a Pod link and fails with it.
@@ -203,17 +205,24 @@ impl LinuxNode {
     }
 
     /// The link that a device is; a device whose link is gone is forgotten.
-    fn existing(&mut self, device: &Device) -> Option<LinkInfo> {
-        let info = self.devices.get(device)?;
-        let found = self
-            .netlink
-            .link(LinkTarget::Index(info.index))
-            .ok()
-            .flatten();
+    fn existing(&mut self, device: &Device) -> Result<Option<LinkInfo>, KernelError> {
+        let Some(info) = self.devices.get(device) else {
+            return Ok(None);
+        };
+        let found = self.netlink.link(LinkTarget::Index(info.index))?;
         if found.is_none() {
             self.devices.forget(device);
         }
-        found
+        Ok(found)
+    }
+
+    /// The index of a Pod's link, also if the device is not known (any more).
+    fn index_to_delete(&mut self, device: &Device) -> Option<u32> {
+        if let (None, Some(id)) = (self.devices.get(device), device.attachment()) {
+            // It teaches the device as a side effect. What cannot be found is not there.
+            let _ = self.find(id);
+        }
+        self.index_of(device)
     }
 
     fn name_of(&self, device: &Device) -> Option<String> {
@@ -242,10 +251,9 @@ impl LinuxNode {
         }
         for change in &changes.links {
             if let Change::Delete(row) = change
-                && let Some(index) = self.index_of(&row.device)
+                && let Some(index) = self.index_to_delete(&row.device)
             {
-                work.push(dying(index), Origin::Delete(LinkRow::TABLE, row));
-                self.devices.forget(&row.device);
+                work.push(dying(index), Origin::DeleteLink(row));
             }
         }
     }
@@ -257,7 +265,13 @@ impl LinuxNode {
         work: &mut Work<'a>,
         failures: &mut Vec<RowFailure>,
     ) {
-        let existing = self.existing(&row.device);
+        let existing = match self.existing(&row.device) {
+            Ok(existing) => existing,
+            Err(error) => {
+                failures.push(RowFailure::of(LinkRow::TABLE, &row.key(), &error));
+                return;
+            }
+        };
         match (&row.kind, &row.device, existing) {
             (_, _, Some(found)) => adjust(row, &found, work),
             (LinkKind::Pod(pod), Device::PodLink(id), None) => match netns_of(id) {
@@ -386,10 +400,24 @@ impl LinuxNode {
             reach(FaultPoint::AddLinkMade);
         }
         let mut broken: Option<&Device> = None;
+        let mut met: Vec<&RouteRow> = Vec::new();
         for ((request, origin), answer) in work.requests.iter().zip(&work.origins).zip(answers) {
+            if let Origin::DeleteLink(row) = origin
+                && answer.as_ref().err().is_none_or(NetlinkError::is_absent)
+            {
+                self.devices.forget(&row.device);
+                continue;
+            }
             let Err(error) = answer else { continue };
             match origin {
                 Origin::Delete(..) if error.is_absent() => {}
+                Origin::DeleteLink(row) => {
+                    failures.push(RowFailure::of(
+                        LinkRow::TABLE,
+                        &row.key(),
+                        &error.of(request),
+                    ));
+                }
                 Origin::NewLink(row, index) if error.errno == libc::EBUSY => {
                     if let Err(error) = self.retry_link(row, *index, netns_of) {
                         broken = Some(&row.device);
@@ -413,7 +441,7 @@ impl LinuxNode {
                         &error.of(request),
                     ));
                 }
-                Origin::AddRoute(row) if error.already_exists() => self.meet(row, failures),
+                Origin::AddRoute(row) if error.already_exists() => met.push(row),
                 Origin::AddRoute(row) => {
                     failures.push(RowFailure::of(
                         RouteRow::TABLE,
@@ -426,6 +454,7 @@ impl LinuxNode {
                 }
             }
         }
+        self.meet(&met, failures);
     }
 
     /// The chosen index was taken by a link that we did not know of: tries others. What else was
@@ -462,38 +491,44 @@ impl LinuxNode {
         ))
     }
 
-    /// A route of the same destination and metric is there: ours is replaced, a stranger's is
-    /// left alone and reported.
-    fn meet(&mut self, row: &RouteRow, failures: &mut Vec<RowFailure>) {
-        let found = self.netlink.routes().map(|routes| {
-            routes
-                .into_iter()
-                .find(|r| r.destination == row.destination && r.metric == row.metric)
-        });
-        let result = match found {
-            Ok(Some(other)) if other.protocol != SEAWAY_PROTOCOL => {
-                let why = format!(
-                    "a route that is not ours (protocol {}) is in the way; remove it",
-                    other.protocol
-                );
-                Err(KernelError::new(
-                    "add route",
-                    row.key().to_string(),
-                    io::Error::other(why),
-                ))
+    /// Routes of the same destination and metric are there: ours are replaced, a stranger's is left
+    /// alone and reported.
+    fn meet(&mut self, rows: &[&RouteRow], failures: &mut Vec<RowFailure>) {
+        if rows.is_empty() {
+            return;
+        }
+        let routes = match self.netlink.routes() {
+            Ok(routes) => routes,
+            Err(error) => {
+                failures.push(RowFailure::whole(&error));
+                return;
             }
-            Ok(_) => match self.route_spec(row, true) {
-                Some(spec) => self
-                    .netlink
-                    .send_all(&[Request::add_route(&spec, Exclusive::No)]),
-                None => Ok(()),
-            },
-            Err(error) => Err(error),
         };
-        if let Err(error) = result {
-            failures.push(RowFailure::of(RouteRow::TABLE, &row.key(), &error));
+        let strangers: HashMap<_, _> = routes
+            .iter()
+            .filter(|route| route.protocol != SEAWAY_PROTOCOL)
+            .map(|route| ((route.destination, route.metric), route.protocol))
+            .collect();
+        for row in rows {
+            let result = match strangers.get(&(row.destination, row.metric)) {
+                Some(protocol) => Err(in_the_way(row, *protocol)),
+                None => match self.route_spec(row, true) {
+                    Some(spec) => self
+                        .netlink
+                        .send_all(&[Request::add_route(&spec, Exclusive::No)]),
+                    None => Ok(()),
+                },
+            };
+            if let Err(error) = result {
+                failures.push(RowFailure::of(RouteRow::TABLE, &row.key(), &error));
+            }
         }
     }
+}
+
+fn in_the_way(row: &RouteRow, protocol: u8) -> KernelError {
+    let why = format!("a route that is not ours (protocol {protocol}) is in the way; remove it");
+    KernelError::new("add route", row.key().to_string(), io::Error::other(why))
 }
 
 fn create_request(row: &LinkRow, pod: &PodLink, index: u32, netns: BorrowedFd<'_>) -> Request {

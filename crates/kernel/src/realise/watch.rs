@@ -74,13 +74,10 @@ impl Watch {
     /// Hands every sighting that waits to `each`.
     pub fn drain(&mut self, mut each: impl FnMut(Sighting)) -> Result<(), KernelError> {
         let devices = &self.devices;
-        self.monitor.drain(|source, notice| {
-            let sighting = match source {
-                NoticeSource::Own => own(devices, notice),
-                NoticeSource::Peer(number) => pod(devices, number, notice),
-            };
-            if let Some(sighting) = sighting {
-                each(sighting);
+        self.monitor.drain(|source, notice| match source {
+            NoticeSource::Own => own(devices, notice).into_iter().for_each(&mut each),
+            NoticeSource::Peer(number) => {
+                pod(devices, number, notice).into_iter().for_each(&mut each);
             }
         })
     }
@@ -97,6 +94,10 @@ fn own(devices: &Devices, notice: Notice) -> Option<Sighting> {
     match notice {
         Notice::Link(link) => link_seen(devices, &link),
         Notice::LinkGone(link) => link_gone(devices, &link),
+        // A default route is never ours: it may be what the uplink is chosen by.
+        Notice::Route(route) | Notice::RouteGone(route) if route.destination.prefix_len() == 0 => {
+            Some(Sighting::Surroundings)
+        }
         Notice::Route(route) => {
             let row = observe::route_row(&route, &|index| devices.of_index(index));
             Some(Sighting::Route(key(&route), row))
@@ -149,15 +150,22 @@ fn pod_device(devices: &Devices, index: u32) -> Option<Device> {
         .filter(|device| matches!(device, Device::PodLink(_)))
 }
 
-fn pod(devices: &Devices, number: i32, notice: Notice) -> Option<Sighting> {
-    let sighting = match notice {
+fn pod(devices: &Devices, number: i32, notice: Notice) -> Vec<Sighting> {
+    let Some(sighting) = pod_sighting(notice) else {
+        return Vec::new();
+    };
+    let ids = devices.of_peer_netns(number).into_iter();
+    ids.map(|id| Sighting::Pod(id, sighting.clone())).collect()
+}
+
+fn pod_sighting(notice: Notice) -> Option<PodSighting> {
+    Some(match notice {
         Notice::AddressGone(address) => PodSighting::AddressGone(address.net),
         Notice::RouteGone(route) => PodSighting::RouteGone(key(&route)),
         Notice::NeighbourGone(entry) => PodSighting::NeighbourGone(entry.address),
         Notice::Link(link) => PodSighting::Link(IfName::new(link.name).ok()?, link.up),
         _ => return None,
-    };
-    Some(Sighting::Pod(devices.of_peer_netns(number)?, sighting))
+    })
 }
 
 fn key(route: &RouteInfo) -> RouteKey {
