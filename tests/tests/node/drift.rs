@@ -363,3 +363,64 @@ fn an_agent_without_a_cluster_deletes_nothing() {
     assert_talk(&a, &b);
     a.del().expect("DEL works without the cluster");
 }
+
+#[test]
+fn r37_an_mtu_change_of_the_uplink_reaches_running_pods() {
+    let node = Node::start();
+    let (a, b) = (Pod::attached("a"), Pod::attached("b"));
+    let mut netlink = Netlink::open().expect("socket");
+    let smaller = LinkSet {
+        mtu: Some(1400),
+        ..LinkSet::default()
+    };
+    netlink
+        .send_all(&[Request::set_link(LinkTarget::Name("eth0"), smaller)])
+        .expect("a smaller MTU");
+    for pod in [&a, &b] {
+        let mut inside = Netlink::open_in(pod.netns()).expect("socket");
+        eventually("the Pod's side follows", LIMIT, || {
+            let link = inside
+                .link(LinkTarget::Name("eth0"))
+                .expect("dump")
+                .expect("there");
+            if link.mtu == 1400 {
+                Ok(())
+            } else {
+                Err(link.mtu)
+            }
+        });
+        pod.check().expect("all in force");
+    }
+    wait_for_no_drift(&node);
+    assert_talk(&a, &b);
+}
+
+#[test]
+fn r37_a_lost_node_address_is_told_and_followed_when_it_returns() {
+    let node = Node::start();
+    let (a, b) = (Pod::attached("a"), Pod::attached("b"));
+    let mut netlink = Netlink::open().expect("socket");
+    let index = netlink.link_index("eth0").expect("dump").expect("there");
+    let nets = ["192.168.7.1/24", "fd00:7::1/64"].map(|n| n.parse().expect("valid"));
+    let status = || seaway_tests::Call::new("STATUS", "x").run();
+    netlink
+        .send_all(&nets.map(|net| Request::delete_address(index, net)))
+        .expect("gone");
+    eventually(
+        "STATUS tells that other nodes are out of reach",
+        LIMIT,
+        || match status() {
+            Err(error) if error.code == 51 => Ok(()),
+            other => Err(other),
+        },
+    );
+    assert_talk(&a, &b);
+    netlink
+        .send_all(&nets.map(|net| Request::add_address(index, net)))
+        .expect("back");
+    eventually("all is well again", LIMIT, status);
+    wait_for_no_drift(&node);
+    let routes = netlink.routes().expect("dump");
+    let peer = "10.244.2.0/24".parse::<ipnet::IpNet>().expect("valid");
+    assert!(routes.iter().any(|r| r.destination == peer), "{routes:?}");
+}

@@ -13,6 +13,7 @@ mod observe;
 mod pod;
 mod sysctls;
 mod watch;
+mod work;
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
