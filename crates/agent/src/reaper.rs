@@ -10,8 +10,11 @@ use seaway_model::Attachment;
 use crate::shared::Shared;
 use crate::state::State;
 
-/// How long the first dying link waits for company.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long it must be quiet before the dying are deleted: to delete is to hold the kernel's lock
+/// that every other request needs.
+const QUIET: Duration = Duration::from_millis(10);
+/// How long the first dying link waits for company at most.
+const LONGEST: Duration = Duration::from_millis(200);
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 const FOREVER: Duration = Duration::from_secs(3600 * 24 * 365);
@@ -32,8 +35,18 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 
 /// Lets more come, unless somebody waits for one of them.
 fn gather(shared: &Shared) {
-    let wanted = |state: &mut State| (state.awaited > 0).then_some(());
-    shared.wait_until(Instant::now() + GATHER, wanted);
+    let deadline = Instant::now() + LONGEST;
+    let mut known = 0;
+    loop {
+        let more = shared.wait_until(Instant::now() + QUIET, |state| {
+            let news = state.awaited > 0 || state.dying.len() != known;
+            news.then_some((state.awaited > 0, state.dying.len()))
+        });
+        match more {
+            Some((false, count)) if Instant::now() < deadline => known = count,
+            _ => return,
+        }
+    }
 }
 
 /// Deletes what is dying now; tells whether that succeeded.
