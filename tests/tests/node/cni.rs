@@ -258,7 +258,6 @@ fn k11_an_exhausted_pod_cidr_is_named_and_a_freed_address_serves_again() {
         "{error:?}"
     );
     pods[2].del().expect("DEL");
-    Leftovers::now();
     seaway_testkit::eventually("an address is free again", node_limit(), || late.add());
     assert_eq!(late.addresses, pods[2].addresses);
 }
