@@ -8,20 +8,31 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::command::{self, program};
-use crate::{dist, setup};
+use crate::{dist, kubectl, setup};
 
 /// The lab is named, so that it meets no other.
 const NAME: &str = "demo";
+/// What a user could have written.
+const SAMPLE: &str = "deploy/samples/hello.yaml";
 
 /// Brings the lab up, checks every path, and ends as the check ends.
 pub(crate) fn run() -> Result<ExitCode> {
     setup::require_root("a lab")?;
     setup::ensure(setup::Scope::Lab)?;
+    let kubectl = kubectl::ensure()?;
     let seaway = dist::build()?.join("seaway");
     take_down_leftover(&seaway)?;
     command::run(&mut program(&seaway, &["lab", "up", "--name", NAME]))?;
+    for arguments in [
+        &["apply", "-f", SAMPLE][..],
+        &["rollout", "status", "deployment/hello", "--timeout=120s"],
+        &["get", "deployments,pods,nodes", "-o", "wide"],
+    ] {
+        let mut lab = program(&seaway, &["lab", "kubectl", "--name", NAME]);
+        command::run(lab.args(arguments).env(kubectl::VARIABLE, &kubectl))?;
+    }
     let check = command::status(&mut program(&seaway, &["lab", "check", "--name", NAME]))?;
-    println!("{}", next_steps(&seaway));
+    println!("{}", next_steps(&seaway, &kubectl));
     Ok(if check.success() {
         ExitCode::SUCCESS
     } else {
@@ -42,11 +53,11 @@ fn take_down_leftover(seaway: &Path) -> Result<()> {
     }
 }
 
-fn next_steps(seaway: &Path) -> String {
-    let dir = seaway.parent().unwrap_or(seaway).display();
+fn next_steps(seaway: &Path, kubectl: &Path) -> String {
+    let [dir, kubectl] = [seaway, kubectl].map(|path| path.parent().unwrap_or(path).display());
     format!(
         "\nThe lab \"{NAME}\" stays up. To go on with the commands that `lab up` named above:\n\
-         \x20 export PATH={dir}:$PATH\n\
+         \x20 export PATH={dir}:{kubectl}:$PATH\n\
          and to take it down, leaving nothing behind:\n\
          \x20 seaway lab down --name {NAME}"
     )

@@ -26,13 +26,28 @@ const LAYERS: &[(&str, Below)] = &[
         Below::Only(&["seaway-model", "seaway-plan"]),
     ),
     ("seaway-cni", Below::Only(&["seaway-model"])),
+    ("seaway-api", Below::Only(&["seaway-model"])),
+    (
+        "seaway-apiserver",
+        Below::Only(&["seaway-model", "seaway-api"]),
+    ),
+    (
+        "seaway-control",
+        Below::Only(&["seaway-model", "seaway-plan", "seaway-api"]),
+    ),
     (
         "seaway-agent",
-        Below::Only(&["seaway-model", "seaway-plan", "seaway-kernel", "seaway-cni"]),
+        Below::Only(&[
+            "seaway-model",
+            "seaway-plan",
+            "seaway-kernel",
+            "seaway-cni",
+            "seaway-api",
+        ]),
     ),
     (
         "seaway-lab",
-        Below::Only(&["seaway-model", "seaway-kernel", "seaway-cni"]),
+        Below::Only(&["seaway-model", "seaway-kernel", "seaway-cni", "seaway-api"]),
     ),
     ("seaway", Below::Anything),
     (
@@ -47,6 +62,14 @@ const LAYERS: &[(&str, Below)] = &[
 /// Helps tests; may be a dev-dependency of every crate and a plain one of the test packages only.
 const TESTKIT: &str = "seaway-testkit";
 const TEST_PACKAGES: [&str; 2] = ["seaway-tests", "seaway-bench"];
+
+/// What tests alone may use besides what is below them: daemons meet over the API server, so the
+/// tests of what speaks to it may run one.
+const FOR_TESTS: [(&str, &str); 3] = [
+    ("seaway-api", "seaway-apiserver"),
+    ("seaway-control", "seaway-apiserver"),
+    ("seaway-lab", "seaway-apiserver"),
+];
 
 /// Async stops at the rim: these crates have none.
 const SYNCHRONOUS: [&str; 4] = ["seaway-model", "seaway-plan", "seaway-kernel", "seaway-cni"];
@@ -101,6 +124,9 @@ fn own_breach(name: &str, below: &Below, dependency: &Dependency) -> Option<Stri
     if dependency.name == TESTKIT {
         let fine = dependency.dev || TEST_PACKAGES.contains(&name);
         return (!fine).then(|| "it may be a dev-dependency only".to_owned());
+    }
+    if dependency.dev && FOR_TESTS.contains(&(name, dependency.name.as_str())) {
+        return None;
     }
     match below {
         Below::Anything => None,
@@ -209,6 +235,8 @@ mod tests {
             ),
             package("seaway", &["seaway-agent", "seaway-lab", "tokio"], &[]),
             package("seaway-tests", &["seaway-testkit", "seaway-lab"], &[]),
+            package("seaway-agent", &["seaway-api", "tokio"], &[]),
+            package("seaway-control", &["seaway-api"], &["seaway-apiserver"]),
         ] {
             assert_eq!(breaches(good), Vec::<String>::new());
         }
@@ -237,6 +265,14 @@ mod tests {
         let found = breaches(package("seaway", &["seaway-testkit"], &[]));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("dev-dependency"), "{found:?}");
+    }
+
+    #[test]
+    fn the_api_server_is_for_tests_only() {
+        let found = breaches(package("seaway-control", &["seaway-apiserver"], &[]));
+        assert_eq!(found.len(), 1, "{found:?}");
+        let found = breaches(package("seaway-agent", &[], &["seaway-apiserver"]));
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 
     #[test]

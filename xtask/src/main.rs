@@ -11,6 +11,7 @@
 mod bench;
 mod command;
 mod dist;
+mod kubectl;
 mod lab;
 mod layers;
 mod lint;
@@ -27,10 +28,10 @@ use anyhow::{Context, Result, bail};
 const HELP: &str = "\
 The commands of the project, run as `cargo xtask NAME`:
 
-  setup          install what is missing on this machine (Debian packages, cargo-nextest)
-  lab            bring up a two-node lab in network namespaces, check every path, print the table
+  setup          install what is missing on this machine (Debian packages, cargo-nextest, kubectl)
+  lab            bring up a two-node lab in network namespaces, deploy a sample, check every path
   test           everything that CI runs
-  bench NAME     run a benchmark (agent, calibrate, cni, path) [--json] [--help for more]
+  bench NAME     run a benchmark (agent, api, calibrate, cni, path) [--json] [--help for more]
   build          build the static binaries that users run
   lint           formatting, clippy with warnings denied, length of files
   layers         check who may depend on whom

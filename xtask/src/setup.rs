@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: installs what a fresh Debian machine with cargo lacks.
 //!
 //! Looks first and touches nothing when all is there. It installs Debian packages, two rustup
-//! components and cargo-nextest, and no more; elsewhere than on Debian it names what to install.
+//! components, cargo-nextest, and a kubectl in the target folder, and no more; elsewhere than on Debian it names what to install.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::command::{self, cargo, program};
+use crate::kubectl;
 
 /// How much of the work is to be made possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +53,11 @@ const PACKAGES: &[Package] = &[
         proof: "ip",
     },
     Package {
+        name: "nftables",
+        scope: Scope::All,
+        proof: "nft",
+    },
+    Package {
         name: "strace",
         scope: Scope::All,
         proof: "strace",
@@ -69,7 +75,12 @@ pub(crate) fn ensure(scope: Scope) -> Result<()> {
         ensure_component("clippy", &["clippy", "--version"])?;
         ensure_nextest()?;
     }
-    Ok(())
+    kubectl::ensure().map(drop)
+}
+
+/// Installs one Debian package that something turned out to need.
+pub(crate) fn install_package(name: &'static str) -> Result<()> {
+    install(&[name])
 }
 
 /// Fails unless this runs as root, which `what` needs.
@@ -95,6 +106,10 @@ fn ensure_packages(scope: Scope) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    install(&missing)
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     let by_hand = format!("install by hand: {}", missing.join(" "));
     if !on_debian() {
         bail!("this is no Debian machine, {by_hand} (or what they are called here)");
@@ -104,7 +119,7 @@ fn ensure_packages(scope: Scope) -> Result<()> {
             "packages are missing and only root can install them: run this as root, or {by_hand}"
         );
     }
-    apt_install(&missing).context(by_hand)
+    apt_install(missing).context(by_hand)
 }
 
 fn needed_by(scope: Scope) -> impl Iterator<Item = &'static Package> {

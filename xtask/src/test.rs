@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::command::{self, cargo};
-use crate::{dist, layers, lint, setup};
+use crate::{dist, kubectl, layers, lint, setup};
 
 /// Runs the stages in order and stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
@@ -18,6 +18,7 @@ pub(crate) fn run() -> Result<()> {
 
 fn all(stages: &mut Stages) -> Result<()> {
     stages.run("setup", || setup::ensure(setup::Scope::All))?;
+    let kubectl = kubectl::ensure()?;
     stages.run("lint", lint::run)?;
     stages.run("layers", layers::run)?;
     let binaries = stages.run("build", dist::build)?;
@@ -27,7 +28,8 @@ fn all(stages: &mut Stages) -> Result<()> {
     })?;
     stages.run("tests", || {
         let mut nextest = cargo(&["nextest", "run", "--workspace"]);
-        command::run(nextest.env("SEAWAY_BIN_DIR", &binaries))
+        nextest.env("SEAWAY_BIN_DIR", &binaries);
+        command::run(nextest.env(kubectl::VARIABLE, &kubectl))
     })
 }
 

@@ -11,6 +11,7 @@ mod hash;
 mod mac;
 mod names;
 mod rows;
+mod rules;
 
 pub use attachment::{
     Alias, AliasError, Attachment, AttachmentId, HOST_LINK_PREFIX, MAX_ALIAS_BYTES, host_link_name,
@@ -24,3 +25,4 @@ pub use rows::{
     AddressRow, Device, GATEWAY_V4, GATEWAY_V6, LinkKind, LinkRow, NeighbourKey, NeighbourRow,
     PodLink, Reachability, RouteKey, RouteRow, Row, SysctlKey, SysctlRow, SysctlScope, gateway,
 };
+pub use rules::{AddressError, host_address, pod_network};
