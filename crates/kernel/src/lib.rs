@@ -4,8 +4,10 @@
 //! Nothing is decided here. What must be in force comes from `seaway-plan` as rows; this crate
 //! makes it so in as few system calls as possible and reports what is.
 
+pub mod container;
 mod error;
 pub mod fault;
+pub mod limits;
 pub mod netlink;
 pub mod netns;
 pub mod realise;

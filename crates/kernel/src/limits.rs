@@ -1,0 +1,18 @@
+//! Limits of this process.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// As many descriptors as a daemon may need.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Raises the soft limit of open descriptors, which is often as low as 1,024, as far as the hard
+/// one lets it. Best effort: with the limit as it is, a flood is turned away earlier.
+pub fn raise_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let wanted = hard.min(DESCRIPTORS).max(soft);
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+    });
+    if let Err(e) = raised {
+        tracing::debug!("raise the limit of open descriptors: {e}");
+    }
+}
