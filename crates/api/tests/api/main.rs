@@ -1,0 +1,8 @@
+//! The crate against a scripted server on loopback, scenario by scenario, and its rules against
+//! random histories.
+
+mod cluster;
+mod mirror;
+mod mock;
+mod status;
+mod watch;
