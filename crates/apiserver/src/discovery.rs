@@ -1,0 +1,239 @@
+//! What is served: the discovery documents, plain and aggregated, made from the table of kinds.
+//!
+//! Only verbs that really work are named.
+
+use bytes::Bytes;
+use hyper::Response;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+
+use crate::handlers::wrap::api_version;
+use crate::http::{self, Body};
+use crate::kinds::{self, Kind};
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// What can be done with every kind.
+pub(crate) const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+/// A part of a kind's objects that has a path of its own.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    pub(crate) verbs: &'static [&'static str],
+}
+
+/// The parts of a kind's objects.
+pub(crate) fn parts(kind: &'static Kind) -> Vec<Part> {
+    let part = |name, group, version, kind, verbs| Part {
+        name,
+        group,
+        version,
+        kind,
+        verbs,
+    };
+    let own = |name, verbs| part(name, kind.group, kind.version, kind.kind, verbs);
+    let mut parts = Vec::new();
+    match kind.kind {
+        "Pod" => {
+            parts.push(part("binding", "", "v1", "Binding", &["create"]));
+            parts.push(part("eviction", "policy", "v1", "Eviction", &["create"]));
+            parts.push(own("log", &["get"]));
+        }
+        "Namespace" => parts.push(own("finalize", &["update"])),
+        _ => {}
+    }
+    if kind.has_scale {
+        let verbs = &["get", "patch", "update"];
+        parts.push(part("scale", "autoscaling", "v1", "Scale", verbs));
+    }
+    if kind.has_status {
+        parts.push(own("status", &["get", "patch", "update"]));
+    }
+    parts
+}
+
+/// Groups and versions, in the order of the kinds, the core group first.
+fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut found = Vec::new();
+    for kind in kinds::all() {
+        if !found.contains(&(kind.group, kind.version)) {
+            found.push((kind.group, kind.version));
+        }
+    }
+    found
+}
+
+fn of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+    kinds::all()
+        .iter()
+        .filter(move |kind| kind.group == group && kind.version == version)
+}
+
+/// `/version`
+pub(crate) fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": "37",
+        "gitVersion": format!("v1.37.0-seaway.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+}
+
+/// `/api`
+pub(crate) fn versions() -> Value {
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [],
+    })
+}
+
+fn group_entry(group: &str, version: &str) -> Value {
+    let version = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+    json!({ "name": group, "versions": [version], "preferredVersion": version })
+}
+
+/// `/apis`
+pub(crate) fn groups() -> Value {
+    let groups: Vec<Value> = group_versions()
+        .into_iter()
+        .filter(|(group, _)| !group.is_empty())
+        .map(|(group, version)| group_entry(group, version))
+        .collect();
+    json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
+}
+
+/// `/apis/GROUP`
+pub(crate) fn group(name: &str) -> Option<Value> {
+    let (group, version) = group_versions()
+        .into_iter()
+        .find(|(group, _)| *group == name && !group.is_empty())?;
+    let mut entry = group_entry(group, version);
+    entry["kind"] = "APIGroup".into();
+    entry["apiVersion"] = "v1".into();
+    Some(entry)
+}
+
+/// `/api/v1`, `/apis/GROUP/VERSION`
+pub(crate) fn resources(group: &str, version: &str) -> Option<Value> {
+    let mut resources = Vec::new();
+    for kind in of(group, version) {
+        let mut entry = json!({
+            "name": kind.plural,
+            "singularName": kind.singular,
+            "namespaced": kind.namespaced,
+            "kind": kind.kind,
+            "verbs": VERBS,
+        });
+        if !kind.short_names.is_empty() {
+            entry["shortNames"] = json!(kind.short_names);
+        }
+        if !kind.categories.is_empty() {
+            entry["categories"] = json!(kind.categories);
+        }
+        resources.push(entry);
+        for part in parts(kind) {
+            let mut entry = json!({
+                "name": format!("{}/{}", kind.plural, part.name),
+                "singularName": "",
+                "namespaced": kind.namespaced,
+                "kind": part.kind,
+                "verbs": part.verbs,
+            });
+            if part.group != group {
+                entry["group"] = part.group.into();
+                entry["version"] = part.version.into();
+            }
+            resources.push(entry);
+        }
+    }
+    let first = of(group, version).next()?;
+    Some(json!({
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": api_version(first),
+        "resources": resources,
+    }))
+}
+
+fn aggregated_resource(kind: &'static Kind) -> Value {
+    let subresources: Vec<Value> = parts(kind)
+        .into_iter()
+        .map(|part| {
+            json!({
+                "subresource": part.name,
+                "responseKind": {
+                    "group": part.group, "version": part.version, "kind": part.kind,
+                },
+                "verbs": part.verbs,
+            })
+        })
+        .collect();
+    let mut entry = json!({
+        "resource": kind.plural,
+        "responseKind": { "group": kind.group, "version": kind.version, "kind": kind.kind },
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular,
+        "verbs": VERBS,
+    });
+    for (field, list) in [
+        ("shortNames", kind.short_names),
+        ("categories", kind.categories),
+    ] {
+        if !list.is_empty() {
+            entry[field] = json!(list);
+        }
+    }
+    if !subresources.is_empty() {
+        entry["subresources"] = json!(subresources);
+    }
+    entry
+}
+
+/// `/api` (the core group) and `/apis` (the others) in one document.
+pub(crate) fn aggregated(core: bool) -> Response<Body> {
+    let items: Vec<Value> = group_versions()
+        .into_iter()
+        .filter(|(group, _)| group.is_empty() == core)
+        .map(|(group, version)| {
+            let resources: Vec<Value> = of(group, version).map(aggregated_resource).collect();
+            let mut metadata = json!({ "creationTimestamp": null });
+            if !core {
+                metadata["name"] = group.into();
+            }
+            json!({
+                "metadata": metadata,
+                "versions": [{
+                    "version": version, "freshness": "Current", "resources": resources,
+                }],
+            })
+        })
+        .collect();
+    let document = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    });
+    let mut response = http::json_bytes(200, Bytes::from(document.to_string()));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    response
+}

@@ -1,0 +1,108 @@
+//! The objects that every cluster has from the start.
+
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::create::insert;
+use crate::error::ServerError;
+use crate::kinds;
+use crate::server::Server;
+
+/// Fills an empty store.
+pub(crate) fn bootstrap(server: &Server, advertise: &[SocketAddr]) -> Result<(), ServerError> {
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
+        });
+        put(server, ("", "v1", "namespaces"), object)?;
+    }
+    put(server, ("", "v1", "services"), service(server, advertise))?;
+    let families = [("IPv4", true), ("IPv6", false)];
+    for (family, is_v4) in families {
+        let endpoints: Vec<&SocketAddr> = advertise
+            .iter()
+            // Nobody else could reach a loopback address, so it is no endpoint.
+            .filter(|address| address.is_ipv4() == is_v4 && !address.ip().is_loopback())
+            .collect();
+        if !endpoints.is_empty() {
+            let name = match family {
+                "IPv4" => "kubernetes",
+                _ => "kubernetes-ipv6",
+            };
+            let slice = slice(name, family, &endpoints);
+            put(server, ("discovery.k8s.io", "v1", "endpointslices"), slice)?;
+        }
+    }
+    Ok(())
+}
+
+fn put(
+    server: &Server,
+    (group, version, plural): (&str, &str, &str),
+    value: Value,
+) -> Result<(), ServerError> {
+    let failed =
+        |what: String| ServerError::Config(format!("the first {plural} cannot be made: {what}"));
+    let kind = kinds::find(group, version, plural)
+        .ok_or_else(|| failed("the kind is not served".to_owned()))?;
+    let decoded = (kind.decode)(value).map_err(|error| failed(error.0))?;
+    insert(server, kind, decoded.value, Timestamp::now(), false)
+        .map(|_| ())
+        .map_err(|error| failed(error.message))
+}
+
+fn target_port(advertise: &[SocketAddr]) -> u16 {
+    advertise.first().map_or(6443, SocketAddr::port)
+}
+
+fn service(server: &Server, advertise: &[SocketAddr]) -> Value {
+    let address = server
+        .services
+        .first_address()
+        .map_or_else(String::new, |address| address.to_string());
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "clusterIP": address,
+            "ports": [{
+                "name": "https",
+                "port": 443,
+                "protocol": "TCP",
+                "targetPort": target_port(advertise),
+            }],
+        },
+    })
+}
+
+fn slice(name: &str, family: &str, endpoints: &[&SocketAddr]) -> Value {
+    let endpoints_json: Vec<Value> = endpoints
+        .iter()
+        .map(|address| {
+            json!({ "addresses": [address.ip().to_string()], "conditions": { "ready": true } })
+        })
+        .collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": { "kubernetes.io/service-name": "kubernetes" },
+        },
+        "addressType": family,
+        "endpoints": endpoints_json,
+        "ports": [{
+            "name": "https",
+            "port": endpoints.first().map_or(6443, |address| address.port()),
+            "protocol": "TCP",
+        }],
+    })
+}

@@ -1,0 +1,220 @@
+//! From a request to an answer: who may ask, what is asked, and which handler does it.
+//!
+//! Handlers are synchronous over the store; only bodies and log files are awaited, here.
+
+mod bootstrap;
+mod create;
+mod delete;
+mod list;
+mod subresource;
+mod update;
+pub(crate) mod wrap;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use jiff::Timestamp;
+use serde_json::Value;
+use tracing::{debug, error};
+
+use crate::http::{self, Body, ContentType, Query, Route, Shape, Target};
+use crate::kinds::Kind;
+use crate::server::Server;
+use crate::status::ApiError;
+use crate::store::{Key, Object};
+use crate::{discovery, logs, openapi};
+
+pub(crate) use bootstrap::bootstrap;
+pub(crate) use delete::{Wish, remove};
+pub(crate) use update::{Edit, modify};
+pub(crate) use wrap::encode;
+
+pub(crate) type Answer = Result<Response<Body>, ApiError>;
+
+/// A request for objects.
+pub(crate) struct Call {
+    pub(crate) server: Arc<Server>,
+    pub(crate) method: Method,
+    pub(crate) kind: &'static Kind,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) query: Query,
+    pub(crate) shape: Shape,
+    pub(crate) content: ContentType,
+    pub(crate) body: Bytes,
+    pub(crate) dry: bool,
+    pub(crate) now: Timestamp,
+}
+
+impl Call {
+    /// The key of the object that the path names.
+    pub(crate) fn key(&self) -> Key {
+        Key::new(
+            self.namespace.as_deref().unwrap_or(""),
+            self.name.as_deref().unwrap_or(""),
+        )
+    }
+
+    /// The object that the path names.
+    pub(crate) fn object(&self) -> Result<Arc<Object>, ApiError> {
+        let key = self.key();
+        self.server
+            .store
+            .get(self.kind, &key)
+            .ok_or_else(|| ApiError::not_found(self.kind, &key.name))
+    }
+
+    /// An object as the client wants to see it.
+    pub(crate) fn show(&self, code: u16, object: &Object) -> Answer {
+        let include = wrap::include(&self.query)?;
+        let bytes = encode(self.kind, object, self.shape, include, self.now);
+        if self.query.flag("pretty") == Some(true)
+            && let Ok(value) = serde_json::from_slice::<Value>(&bytes)
+            && let Ok(pretty) = serde_json::to_vec_pretty(&value)
+        {
+            return Ok(http::json_bytes(code, pretty.into()));
+        }
+        Ok(http::json_bytes(code, bytes))
+    }
+}
+
+/// Answers one request, whatever happens.
+pub(crate) async fn answer(server: Arc<Server>, request: Request<Incoming>) -> Response<Body> {
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let outcome = AssertUnwindSafe(handle(server, request))
+        .catch_unwind()
+        .await;
+    let response = match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(failure)) => http::error(&failure),
+        Err(_) => {
+            error!(%method, path, "a request handler panicked");
+            http::error(&ApiError::internal("the request handler failed"))
+        }
+    };
+    debug!(%method, path, status = response.status().as_u16(), "request answered");
+    response
+}
+
+async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let route = http::route(head.uri.path());
+    let read = matches!(head.method, Method::GET);
+    match &route {
+        Route::Health if read => return Ok(http::plain("text/plain", "ok")),
+        Route::Version if read => return Ok(http::json(200, &discovery::version())),
+        _ => {}
+    }
+    server.tokens.user(&head.headers)?;
+    let target = match route {
+        Route::Resource(target) => target,
+        Route::Unknown => return Err(ApiError::no_route()),
+        _ if !read => return Err(ApiError::method_not_allowed()),
+        other => return documents(&other, &head.headers),
+    };
+    let query = Query::parse(head.uri.query().unwrap_or(""));
+    let dry = dry_run(&query)?;
+    let long = head.method == Method::GET && is_long(&target, &query);
+    // The permit bounds how much memory requests can hold at once; watches and logs hold little.
+    let _permit =
+        if long {
+            None
+        } else {
+            Some(server.requests.try_acquire().map_err(|_| {
+                ApiError::too_many("the server is busy with other requests; try again")
+            })?)
+        };
+    let content = http::content_type(&head.headers);
+    let bytes = if read {
+        Bytes::new()
+    } else {
+        http::read_body(body, &server.limits).await?
+    };
+    let subresource = target.subresource.clone();
+    let call = Call {
+        method: head.method,
+        kind: target.kind,
+        namespace: target.namespace,
+        name: target.name,
+        query,
+        shape: if subresource.as_deref() == Some("log") {
+            Shape::Object
+        } else {
+            http::shape(&head.headers)?
+        },
+        content,
+        body: bytes,
+        dry,
+        now: Timestamp::now(),
+        server: Arc::clone(&server),
+    };
+    if subresource.as_deref() == Some("log") && call.kind.kind == "Pod" {
+        return if read {
+            logs::answer(&call).await
+        } else {
+            Err(ApiError::method_not_allowed())
+        };
+    }
+    dispatch(&call, subresource.as_deref())
+}
+
+fn documents(route: &Route, headers: &hyper::HeaderMap) -> Answer {
+    let aggregated = http::accepts_discovery(headers);
+    let value = match route {
+        Route::Core if aggregated => return Ok(discovery::aggregated(true)),
+        Route::Groups if aggregated => return Ok(discovery::aggregated(false)),
+        Route::Core => discovery::versions(),
+        Route::Groups => discovery::groups(),
+        Route::Group(group) => discovery::group(group).ok_or_else(ApiError::no_route)?,
+        Route::GroupVersion(group, version) => {
+            discovery::resources(group, version).ok_or_else(ApiError::no_route)?
+        }
+        Route::OpenapiV2 if http::accepts(headers, openapi::PROTOBUF_V2) => {
+            let document = openapi::protobuf_v2();
+            return Ok(http::plain(openapi::PROTOBUF_V2_ANSWER, document));
+        }
+        Route::OpenapiV2 => openapi::document_v2(),
+        Route::Openapi => openapi::index(),
+        Route::OpenapiDocument(group, version) => {
+            openapi::document(group, version).ok_or_else(ApiError::no_route)?
+        }
+        _ => return Err(ApiError::method_not_allowed()),
+    };
+    Ok(http::json(200, &value))
+}
+
+fn dry_run(query: &Query) -> Result<bool, ApiError> {
+    match query.get("dryRun") {
+        None => Ok(false),
+        Some("All") => Ok(true),
+        Some(other) => Err(ApiError::bad_request(format!(
+            "dryRun={other}: the only value that is supported is All"
+        ))),
+    }
+}
+
+/// Whether the answer may go on for long.
+fn is_long(target: &Target, query: &Query) -> bool {
+    query.flag("watch") == Some(true) || target.subresource.as_deref() == Some("log")
+}
+
+fn dispatch(call: &Call, subresource: Option<&str>) -> Answer {
+    let named = call.name.is_some();
+    match (subresource, call.method.as_str(), named) {
+        (None, "GET", _) if call.query.flag("watch") == Some(true) => list::watch(call),
+        (None, "GET", true) => call.show(200, &*call.object()?),
+        (None, "GET", false) => list::list(call),
+        (None, "POST", false) => create::create(call),
+        (None, "PUT", true) => update::put(call),
+        (None, "PATCH", true) => update::patch(call),
+        (None, "DELETE", true) => delete::one(call),
+        (None, "DELETE", false) => delete::collection(call),
+        (None, _, _) => Err(ApiError::method_not_allowed()),
+        (Some(part), _, _) => subresource::dispatch(call, part),
+    }
+}

@@ -1,0 +1,299 @@
+//! Parts of objects: status, scale, binding, eviction, finalize; and clear words about those that
+//! this server does not have.
+
+use serde_json::{Value, json};
+
+use super::create::FieldValidation;
+use super::update::{read_patch, replace};
+use super::{Answer, Call, Edit, delete, modify, update};
+use crate::http;
+use crate::kinds::{self, FieldError, Kind};
+use crate::lifecycle::{self, meta, seconds};
+use crate::status::ApiError;
+use crate::store::Key;
+
+/// Handles a request for a part of an object.
+pub(crate) fn dispatch(call: &Call, part: &str) -> Answer {
+    let pod = call.kind.kind == "Pod" && call.kind.group.is_empty();
+    let namespace = call.kind.kind == "Namespace";
+    let first = part.split('/').next().unwrap_or(part);
+    match (first, call.method.as_str()) {
+        ("status", method) if call.kind.has_status && part == first => match method {
+            "GET" => call.show(200, &*call.object()?),
+            "PUT" => replace(call, Edit::Status),
+            "PATCH" => update::patch_part(call, Edit::Status),
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        ("scale", method) if call.kind.has_scale && part == first => match method {
+            "GET" => Ok(http::json(200, &scale_of(&call.object()?.value()))),
+            "PUT" => put_scale(call),
+            "PATCH" => patch_scale(call),
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        ("binding", "POST") if pod && part == first => bind(call),
+        ("eviction", "POST") if pod && part == first => delete::evict(call),
+        ("finalize", "PUT") if namespace && part == first => finalize(call),
+        ("binding" | "eviction", _) if pod => Err(ApiError::method_not_allowed()),
+        ("finalize", _) if namespace => Err(ApiError::method_not_allowed()),
+        ("exec" | "attach" | "portforward" | "proxy" | "ephemeralcontainers" | "resize", _)
+            if pod =>
+        {
+            Err(ApiError::not_served(&format!("pods/{first}")))
+        }
+        ("proxy", _) if matches!(call.kind.plural, "services" | "nodes") => {
+            Err(ApiError::not_served(&format!("{}/proxy", call.kind.plural)))
+        }
+        ("token", _) if call.kind.plural == "serviceaccounts" => {
+            Err(ApiError::not_served("serviceaccounts/token"))
+        }
+        _ => Err(ApiError::no_route()),
+    }
+}
+
+fn selector_text(selector: Option<&Value>) -> String {
+    let mut parts = Vec::new();
+    let labels = selector.and_then(|selector| selector.get("matchLabels"));
+    for (key, value) in labels.and_then(Value::as_object).into_iter().flatten() {
+        parts.push(format!("{key}={}", value.as_str().unwrap_or("")));
+    }
+    let expressions = selector.and_then(|selector| selector.get("matchExpressions"));
+    for expression in expressions.and_then(Value::as_array).into_iter().flatten() {
+        let text = |field: &str| expression.get(field).and_then(Value::as_str).unwrap_or("");
+        let values: Vec<&str> = expression
+            .get("values")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let (key, values) = (text("key"), values.join(","));
+        parts.push(match text("operator") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    parts.join(",")
+}
+
+fn scale_of(object: &Value) -> Value {
+    let mut metadata = json!({});
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
+        metadata[field] = object["metadata"][field].clone();
+    }
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": { "replicas": object.pointer("/spec/replicas").cloned().unwrap_or(0.into()) },
+        "status": {
+            "replicas": object.pointer("/status/replicas").cloned().unwrap_or(0.into()),
+            "selector": selector_text(object.pointer("/spec/selector")),
+        },
+    })
+}
+
+/// The object with the replicas of a Scale.
+fn scaled(call: &Call, old: &Value, scale: &Value) -> Result<Value, ApiError> {
+    let replicas = scale.pointer("/spec/replicas").unwrap_or(&Value::Null);
+    let replicas = match replicas {
+        Value::Null => 0,
+        other => other.as_i64().ok_or_else(|| {
+            ApiError::bad_request("spec.replicas of the Scale is not a whole number")
+        })?,
+    };
+    if !(0..=i64::from(i32::MAX)).contains(&replicas) {
+        let error = FieldError {
+            field: "spec.replicas".into(),
+            reason: "FieldValueInvalid",
+            message: format!(
+                "Invalid value: {replicas}: must be greater than or equal to 0 and fit 31 bits"
+            ),
+        };
+        let name = call.name.as_deref().unwrap_or("");
+        return Err(ApiError::invalid_object(
+            "Scale",
+            "autoscaling",
+            name,
+            &[error],
+        ));
+    }
+    let mut next = old.clone();
+    next["spec"]["replicas"] = replicas.into();
+    for field in ["name", "uid", "resourceVersion"] {
+        let given = meta(scale, field);
+        if !given.is_empty() {
+            lifecycle::metadata(&mut next).insert(field.into(), given.into());
+        } else if field == "resourceVersion" {
+            lifecycle::metadata(&mut next).remove(field);
+        }
+    }
+    Ok(next)
+}
+
+fn put_scale(call: &Call) -> Answer {
+    let scale = http::decode_object(call.content, &call.body)?;
+    if scale.get("kind").and_then(Value::as_str) != Some("Scale") {
+        return Err(ApiError::bad_request(
+            "the body is not an autoscaling/v1, Kind=Scale",
+        ));
+    }
+    write_scale(call, |_| Ok(scale.clone()))
+}
+
+fn patch_scale(call: &Call) -> Answer {
+    let (patch_kind, patch) = read_patch(call)?;
+    let named = patch.pointer("/metadata/resourceVersion").is_some();
+    write_scale(call, |old| {
+        let mut scale = patch_kind.apply(call.kind, &scale_of(old), patch.clone())?;
+        if !named {
+            lifecycle::metadata(&mut scale).remove("resourceVersion");
+        }
+        Ok(scale)
+    })
+}
+
+fn write_scale(call: &Call, scale: impl Fn(&Value) -> Result<Value, ApiError>) -> Answer {
+    let when = (call.now, call.dry);
+    let object = modify(
+        &call.server,
+        call.kind,
+        &call.key(),
+        Edit::Main,
+        when,
+        |old| scaled(call, old, &scale(old)?),
+    )?;
+    Ok(http::json(200, &scale_of(&object.value())))
+}
+
+/// POST of a Binding: the Pod gets its node.
+fn bind(call: &Call) -> Answer {
+    let binding = http::decode_object(call.content, &call.body)?;
+    let text = |pointer: &str| {
+        binding
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+    };
+    let name = call
+        .name
+        .as_deref()
+        .unwrap_or_else(|| meta(&binding, "name"));
+    let (node, target) = (text("/target/name"), text("/target/kind"));
+    if node.is_empty() || !matches!(target, "" | "Node") {
+        let error = FieldError {
+            field: if node.is_empty() {
+                "target.name"
+            } else {
+                "target.kind"
+            }
+            .into(),
+            reason: "FieldValueRequired",
+            message: "Required value: a Binding names the Node that the Pod shall run on".into(),
+        };
+        return Err(ApiError::invalid_object("Binding", "", name, &[error]));
+    }
+    let key = Key::new(call.namespace.as_deref().unwrap_or(""), name);
+    let when = (call.now, call.dry);
+    modify(&call.server, call.kind, &key, Edit::Direct, when, |old| {
+        bound(call, old, &binding, node)
+    })?;
+    Ok(http::json(
+        201,
+        &json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+        }),
+    ))
+}
+
+fn bound(call: &Call, old: &Value, binding: &Value, node: &str) -> Result<Value, ApiError> {
+    let name = meta(old, "name");
+    if old.pointer("/metadata/deletionTimestamp").is_some() {
+        let why = format!("pod {name} is being deleted, cannot be assigned to a host");
+        return Err(ApiError::conflict(call.kind, name, &why));
+    }
+    if let Some(taken) = old.pointer("/spec/nodeName").and_then(Value::as_str)
+        && !taken.is_empty()
+    {
+        let why = format!("pod {name} is already assigned to node {taken:?}");
+        return Err(ApiError::conflict(call.kind, name, &why));
+    }
+    let uid = meta(binding, "uid");
+    if !uid.is_empty() && uid != meta(old, "uid") {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta(old, "uid")
+        );
+        return Err(ApiError::conflict(call.kind, name, &why));
+    }
+    let mut next = old.clone();
+    next["spec"]["nodeName"] = node.into();
+    for field in ["annotations", "labels"] {
+        let given = binding
+            .pointer(&format!("/metadata/{field}"))
+            .and_then(Value::as_object);
+        for (key, value) in given.into_iter().flatten() {
+            next["metadata"][field][key] = value.clone();
+        }
+    }
+    set_scheduled(&mut next, &seconds(call.now));
+    checked(call.kind, next)
+}
+
+/// An object into which a client's words were put unread, if it still is one of its kind.
+fn checked(kind: &'static Kind, value: Value) -> Result<Value, ApiError> {
+    let value = FieldValidation::Ignore.decode(kind, value, &mut Vec::new())?;
+    let mut faults = kinds::validate_metadata(kind, &value);
+    faults.extend((kind.validate)(&value, None));
+    if faults.is_empty() {
+        Ok(value)
+    } else {
+        Err(ApiError::invalid(kind, meta(&value, "name"), &faults))
+    }
+}
+
+fn set_scheduled(pod: &mut Value, now: &str) {
+    let condition = json!({
+        "type": "PodScheduled",
+        "status": "True",
+        "lastProbeTime": null,
+        "lastTransitionTime": now,
+    });
+    let conditions = &mut pod["status"]["conditions"];
+    match conditions.as_array_mut() {
+        Some(list) => {
+            list.retain(|one| one["type"] != "PodScheduled");
+            list.push(condition);
+        }
+        None => *conditions = json!([condition]),
+    }
+}
+
+/// PUT of a Namespace with other finalizers in its spec.
+fn finalize(call: &Call) -> Answer {
+    let given = http::decode_object(call.content, &call.body)?;
+    let when = (call.now, call.dry);
+    let object = modify(
+        &call.server,
+        call.kind,
+        &call.key(),
+        Edit::Direct,
+        when,
+        |old| {
+            let mut next = old.clone();
+            let finalizers = given.pointer("/spec/finalizers").cloned();
+            next["spec"]["finalizers"] = finalizers.unwrap_or_else(|| json!([]));
+            let revision = meta(&given, "resourceVersion");
+            lifecycle::metadata(&mut next).insert("resourceVersion".into(), revision.into());
+            checked(call.kind, next)
+        },
+    )?;
+    call.show(200, &object)
+}

@@ -1,0 +1,273 @@
+//! Services: defaults, and what an update keeps of the addresses and ports that were given out.
+//!
+//! Giving them out is the server's allocator; whether they are well-formed is `service_rules`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Service;
+use serde_json::{Value, json};
+
+use super::service_rules::validate;
+use super::{Kind, Selectable, keep_status, only_status, read};
+use crate::decode::typed;
+use crate::table;
+
+/// core/v1 Service.
+pub(super) const SERVICE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Service",
+    plural: "services",
+    singular: "service",
+    short_names: &["svc"],
+    categories: &["all"],
+    namespaced: true,
+    has_status: true,
+    has_scale: false,
+    bumps_generation: false,
+    columns: table::services::COLUMNS,
+    decode: typed::<Service>,
+    default,
+    validate,
+    selectable: &[
+        Selectable {
+            path: "spec.clusterIP",
+            get: |service| read::text(&service["spec"], "clusterIP").to_owned(),
+        },
+        Selectable {
+            path: "spec.type",
+            get: |service| read::text(&service["spec"], "type").to_owned(),
+        },
+    ],
+    on_create,
+    on_update,
+    on_status: only_status,
+};
+
+fn default(service: &mut Value) {
+    let Some(spec) = service.get_mut("spec").filter(|spec| spec.is_object()) else {
+        return;
+    };
+    read::default(spec, "type", "ClusterIP");
+    read::default(spec, "sessionAffinity", "None");
+    if spec["sessionAffinity"] == "ClientIP" {
+        let config = json!({"clientIP": {"timeoutSeconds": 10800}});
+        read::default(spec, "sessionAffinityConfig", config);
+    } else if let Some(fields) = spec.as_object_mut() {
+        fields.remove("sessionAffinityConfig");
+    }
+    for port in read::list_mut(spec, "ports") {
+        read::default(port, "protocol", "TCP");
+        let number = read::int(port, "port").unwrap_or_default();
+        if port["targetPort"] == 0 {
+            read::put(port, "targetPort", number);
+        }
+        read::default(port, "targetPort", number);
+    }
+    let kind = read::text(spec, "type").to_owned();
+    let outside = match kind.as_str() {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => !read::list(spec, "externalIPs").is_empty(),
+        _ => false,
+    };
+    if outside {
+        read::default(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if kind != "ExternalName" {
+        read::default(spec, "internalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        read::default(spec, "allocateLoadBalancerNodePorts", true);
+    }
+}
+
+fn on_create(service: &mut Value) {
+    if let Some(fields) = service.as_object_mut() {
+        fields.insert("status".to_owned(), json!({"loadBalancer": {}}));
+    }
+}
+
+fn on_update(new: &mut Value, old: &Value) {
+    keep_status(new, old);
+    let was = &old["spec"];
+    let Some(spec) = new.get_mut("spec").filter(|spec| spec.is_object()) else {
+        return;
+    };
+    keep_addresses(spec, was);
+    if node_ports(spec) && node_ports(was) {
+        keep_node_ports(spec, was);
+    } else if node_ports(was) {
+        drop_node_ports(spec, was);
+    }
+    keep_traffic_policy(spec, was);
+}
+
+fn addressed(spec: &Value) -> bool {
+    matches!(
+        read::text(spec, "type"),
+        "ClusterIP" | "NodePort" | "LoadBalancer"
+    )
+}
+
+fn node_ports(spec: &Value) -> bool {
+    match read::text(spec, "type") {
+        "NodePort" => true,
+        "LoadBalancer" => spec["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+/// Addresses that an update does not name stay; a Service that becomes a name gives them up.
+fn keep_addresses(spec: &mut Value, was: &Value) {
+    let fields = ["clusterIP", "clusterIPs"];
+    if addressed(spec) && addressed(was) {
+        if read::text(spec, "clusterIP").is_empty() && read::list(spec, "clusterIPs").is_empty() {
+            read::copy(spec, was, "clusterIP");
+        }
+        if read::list(spec, "clusterIPs").is_empty() && spec["clusterIP"] == was["clusterIP"] {
+            read::copy(spec, was, "clusterIPs");
+        }
+        for field in ["ipFamilies", "ipFamilyPolicy"] {
+            if !read::has(spec, field) {
+                read::copy(spec, was, field);
+            }
+        }
+    } else if addressed(was) && fields.iter().all(|field| spec.get(field) == was.get(field)) {
+        let fields = [
+            "clusterIP",
+            "clusterIPs",
+            "ipFamilies",
+            "ipFamilyPolicy",
+            "internalTrafficPolicy",
+        ];
+        if let Some(spec) = spec.as_object_mut() {
+            for field in fields {
+                spec.remove(field);
+            }
+        }
+    }
+}
+
+/// A port of the same name keeps its node port, unless the update gives that to another port.
+fn keep_node_ports(spec: &mut Value, was: &Value) {
+    let given = |spec: &Value| -> BTreeSet<i64> {
+        let numbers = read::list(spec, "ports")
+            .iter()
+            .filter_map(|port| read::int(port, "nodePort"));
+        numbers.filter(|number| *number != 0).collect()
+    };
+    let mut used: BTreeSet<i64> = &given(spec) & &given(was);
+    let before: BTreeMap<&str, i64> = read::list(was, "ports")
+        .iter()
+        .filter_map(|port| Some((read::text(port, "name"), read::int(port, "nodePort")?)))
+        .collect();
+    for port in read::list_mut(spec, "ports") {
+        if read::int(port, "nodePort").unwrap_or_default() != 0 {
+            continue;
+        }
+        let before = before.get(read::text(port, "name")).copied();
+        if let Some(number) = before.filter(|number| used.insert(*number)) {
+            read::put(port, "nodePort", number);
+        }
+    }
+}
+
+/// A Service that needs no node ports any more gives up those that it carries along.
+fn drop_node_ports(spec: &mut Value, was: &Value) {
+    let before: BTreeSet<i64> = read::list(was, "ports")
+        .iter()
+        .filter_map(|port| read::int(port, "nodePort"))
+        .collect();
+    for port in read::list_mut(spec, "ports") {
+        let carried = read::int(port, "nodePort").is_some_and(|number| before.contains(&number));
+        if let Some(fields) = port.as_object_mut().filter(|_| carried) {
+            fields.remove("nodePort");
+        }
+    }
+    if read::text(spec, "type") == "ClusterIP"
+        && let Some(fields) = spec.as_object_mut()
+    {
+        fields.remove("allocateLoadBalancerNodePorts");
+    }
+}
+
+/// What is only for Services that are reached from outside goes with that, if it is carried along.
+fn keep_traffic_policy(spec: &mut Value, was: &Value) {
+    let outside = matches!(read::text(spec, "type"), "NodePort" | "LoadBalancer")
+        || !read::list(spec, "externalIPs").is_empty();
+    if let Some(fields) = spec.as_object_mut()
+        && !outside
+    {
+        for name in ["externalTrafficPolicy", "healthCheckNodePort"] {
+            if fields.get(name) == was.get(name) {
+                fields.remove(name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_gets_what_kubernetes_gives_it() {
+        let mut service =
+            json!({"spec": {"ports": [{"port": 80}, {"port": 81, "targetPort": "web"}]}});
+        default(&mut service);
+        assert_eq!(
+            service["spec"],
+            json!({
+                "type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+                "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}, {"port": 81, "protocol": "TCP", "targetPort": "web"}],
+            })
+        );
+        let mut balanced = json!({"spec": {"type": "LoadBalancer", "sessionAffinity": "ClientIP"}});
+        default(&mut balanced);
+        assert_eq!(balanced["spec"]["externalTrafficPolicy"], "Cluster");
+        assert_eq!(balanced["spec"]["allocateLoadBalancerNodePorts"], true);
+        assert_eq!(
+            balanced["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
+            10800
+        );
+        let mut named = json!({"spec": {"type": "ExternalName", "externalName": "a.b"}});
+        default(&mut named);
+        assert_eq!(named["spec"].get("internalTrafficPolicy"), None);
+    }
+
+    #[test]
+    fn an_update_keeps_addresses_and_node_ports_that_it_does_not_name() {
+        let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "ports": [{"name": "a", "port": 80, "nodePort": 30000}, {"name": "b", "port": 81, "nodePort": 30001}]}});
+        let mut new = json!({"spec": {"type": "NodePort", "ports": [
+            {"name": "a", "port": 90}, {"name": "c", "port": 81, "nodePort": 30001}, {"name": "b", "port": 82}]}});
+        on_update(&mut new, &old);
+        assert_eq!(new["spec"]["clusterIPs"], json!(["10.0.0.1"]));
+        let ports: Vec<_> = read::list(&new["spec"], "ports")
+            .iter()
+            .map(|port| read::int(port, "nodePort"))
+            .collect();
+        assert_eq!(ports, [Some(30000), Some(30001), None]);
+    }
+
+    #[test]
+    fn a_service_gives_up_what_its_new_type_has_not() {
+        let old = json!({"spec": {"type": "NodePort", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "externalTrafficPolicy": "Cluster", "ports": [{"port": 80, "nodePort": 30000}]}});
+        let mut new = old.clone();
+        new["spec"]["type"] = "ClusterIP".into();
+        on_update(&mut new, &old);
+        assert_eq!(
+            new["spec"],
+            json!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1"],
+            "ports": [{"port": 80}]})
+        );
+        let mut new = old.clone();
+        new["spec"]["type"] = "ExternalName".into();
+        on_update(&mut new, &old);
+        assert_eq!(
+            new["spec"],
+            json!({"type": "ExternalName", "ports": [{"port": 80}]})
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! A small Kubernetes-compatible API server for labs and tests.
+//!
+//! It keeps objects in memory and speaks enough of the Kubernetes API, over HTTP/1.1 and TLS, for
+//! kube-rs and the real `kubectl`. Everything that differs from kind to kind is one declarative
+//! entry in `kinds`; the rest of the crate is generic machinery over JSON.
+//!
+//! It is not a Kubernetes control plane: no persistence, no RBAC, no admission webhooks, no custom
+//! resources, no server-side apply. What it does not do, it refuses with a clear `Status`.
+
+mod alloc;
+mod auth;
+mod config;
+mod decode;
+mod discovery;
+#[cfg(test)]
+mod docs;
+mod error;
+mod gc;
+mod handlers;
+mod http;
+mod kinds;
+mod lifecycle;
+mod logs;
+mod openapi;
+mod patch;
+mod protobuf;
+mod server;
+mod status;
+mod store;
+mod table;
+mod views;
+mod watch;
+
+pub use config::{Config, Limits, TlsFiles};
+pub use error::ServerError;
+pub use server::serve;

@@ -1,0 +1,295 @@
+//! The store: every object as compact JSON, one resourceVersion for all, and a bounded log of
+//! changes per kind that watchers read by cursor.
+//!
+//! It is synchronous and does no IO; one mutex guards it and nothing slow happens under it. It
+//! knows nothing of HTTP and decides nothing about objects (see `lifecycle` for that): it keeps
+//! them, orders changes, refuses what conflicts, and indexes owners for the collector.
+
+mod log;
+mod object;
+mod owners;
+mod selector;
+mod shelf;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+
+use crate::config::Limits;
+use crate::kinds::{self, Kind};
+use crate::views;
+
+pub(crate) use log::{Event, EventType};
+pub(crate) use object::{Key, Object};
+pub(crate) use owners::Place;
+pub(crate) use selector::{Filter, parse_fields, parse_labels};
+pub(crate) use shelf::{Loan, Snapshot};
+
+/// Why a change was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum StoreError {
+    /// The name is taken.
+    #[error("the object exists already")]
+    Exists,
+    /// There is no such object (any more).
+    #[error("there is no such object")]
+    Missing,
+    /// The object changed since the caller read it.
+    #[error("the object has been modified")]
+    Conflict,
+    /// The namespace does not exist.
+    #[error("namespace {0} does not exist")]
+    NoNamespace(String),
+    /// The namespace is going away.
+    #[error("namespace {0} is being terminated")]
+    Terminating(String),
+    /// The object is too large.
+    #[error("the object has {size} bytes, more than {limit}")]
+    TooLarge { size: usize, limit: usize },
+    /// All objects together are too large.
+    #[error("the store is full ({limit} bytes)")]
+    Full { limit: usize },
+}
+
+/// What to do with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It must not exist yet.
+    Create,
+    /// It must exist at this resourceVersion.
+    Replace(u64),
+    /// It must exist at this resourceVersion and goes.
+    Remove(u64),
+}
+
+/// What a watcher gets when it asks for more.
+#[derive(Debug)]
+pub(crate) enum Batch {
+    /// Changes after the cursor, oldest first, and where to go on from.
+    Events(Vec<Event>, u64),
+    /// The log does not reach back to the cursor.
+    Expired { oldest: u64 },
+}
+
+/// Where a list stands in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Now.
+    Latest,
+    /// Exactly at this resourceVersion.
+    Exact(u64),
+}
+
+/// Why a snapshot cannot be given.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotError {
+    /// The log does not reach back that far.
+    Expired { oldest: u64 },
+    /// That lies in the future.
+    Ahead { current: u64 },
+}
+
+/// All objects of the cluster.
+#[derive(Debug)]
+pub(crate) struct Store {
+    state: Mutex<state::State>,
+    wakes: Vec<watch::Sender<u64>>,
+    collect: Notify,
+    namespaces: Notify,
+}
+
+/// The index of the kind as which a kind is stored: its place in [`kinds::all`].
+pub(crate) fn index(kind: &'static Kind) -> usize {
+    let kind = views::stored_as(kind);
+    kinds::all()
+        .iter()
+        .position(|candidate| std::ptr::eq(candidate, kind))
+        .expect("kinds exist only as entries of the table of kinds")
+}
+
+impl Store {
+    /// An empty store whose first change gets the resourceVersion after `start`.
+    ///
+    /// A start that grows from one run to the next makes watchers of an earlier run see `Expired`.
+    pub(crate) fn new(limits: &Limits, start: u64) -> Self {
+        Self {
+            state: Mutex::new(state::State::new(limits, start)),
+            wakes: kinds::all()
+                .iter()
+                .map(|_| watch::Sender::new(start))
+                .collect(),
+            collect: Notify::new(),
+            namespaces: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, state::State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest resourceVersion.
+    pub(crate) fn revision(&self) -> u64 {
+        self.lock().revision
+    }
+
+    /// Bytes of all objects.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, kind: &'static Kind, key: &Key) -> Option<Arc<Object>> {
+        self.lock().shelves[index(kind)].objects.get(key).cloned()
+    }
+
+    /// Makes one change; with `dry` everything is checked and nothing kept.
+    ///
+    /// A removal writes `value` as the object's last state.
+    pub(crate) fn commit(
+        &self,
+        kind: &'static Kind,
+        value: Value,
+        change: Change,
+        now: Timestamp,
+        dry: bool,
+    ) -> Result<Arc<Object>, StoreError> {
+        let at = index(kind);
+        let mut state = self.lock();
+        let (object, effects) = state.commit(at, value, change, now, dry)?;
+        let revision = state.revision;
+        drop(state);
+        if !dry {
+            self.wakes[at].send_replace(revision);
+            if effects.trimmed {
+                self.wake_events(revision);
+            }
+            if effects.collect {
+                self.collect.notify_one();
+            }
+            if effects.namespaces || effects.trimmed {
+                self.namespaces.notify_one();
+            }
+        }
+        Ok(object)
+    }
+
+    /// The objects of a kind, in one namespace or in all, at one resourceVersion.
+    pub(crate) fn snapshot(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        at: At,
+    ) -> Result<Snapshot, SnapshotError> {
+        let mut state = self.lock();
+        let revision = state.revision;
+        let shelf = &mut state.shelves[index(kind)];
+        match at {
+            At::Latest => Ok(shelf.snapshot(namespace, revision)),
+            At::Exact(wanted) if wanted > revision => {
+                Err(SnapshotError::Ahead { current: revision })
+            }
+            At::Exact(wanted) => shelf.snapshot_at(namespace, wanted, revision),
+        }
+    }
+
+    /// Lends a snapshot of a kind to somebody who takes a while.
+    pub(crate) fn lend(&self, kind: &'static Kind, snapshot: &Snapshot) -> Loan {
+        self.lock().shelves[index(kind)].lend(snapshot)
+    }
+
+    /// Changes of a kind after `cursor` that pass `wanted`, until about `budget` bytes.
+    pub(crate) fn changes(
+        &self,
+        kind: &'static Kind,
+        cursor: u64,
+        budget: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Batch {
+        let state = self.lock();
+        state.shelves[index(kind)]
+            .log
+            .after(cursor, state.revision, budget, wanted)
+    }
+
+    /// Tells of changes of a kind: its value is the newest resourceVersion.
+    pub(crate) fn subscribe(&self, kind: &'static Kind) -> watch::Receiver<u64> {
+        self.wakes[index(kind)].subscribe()
+    }
+
+    /// Objects that may have lost their owners since the last call, at most `most` of them.
+    pub(crate) fn orphans(&self, most: usize) -> Vec<Place> {
+        self.lock().owners.take_suspects(most)
+    }
+
+    /// Which owners of an object are gone (by uid), and whether any is left.
+    pub(crate) fn lost_owners(&self, place: &Place, object: &Object) -> (Vec<String>, bool) {
+        self.lock().owners.lost(place, object)
+    }
+
+    /// The objects that name `uid` as an owner.
+    pub(crate) fn dependents(&self, uid: &str) -> BTreeSet<Place> {
+        self.lock().owners.dependents(uid)
+    }
+
+    /// Waits until [`Self::orphans`] may have something.
+    pub(crate) async fn collectable(&self) {
+        self.collect.notified().await;
+    }
+
+    /// Waits until a terminating namespace may have become empty or a namespace began to go.
+    pub(crate) async fn namespace_work(&self) {
+        self.namespaces.notified().await;
+    }
+
+    /// Whether there is anything in a namespace.
+    pub(crate) fn has_content(&self, namespace: &str) -> bool {
+        let state = self.lock();
+        kinds::all()
+            .iter()
+            .zip(&state.shelves)
+            .any(|(kind, shelf)| kind.namespaced && shelf.range(namespace).next().is_some())
+    }
+
+    /// The objects in a namespace, of all kinds.
+    pub(crate) fn content(&self, namespace: &str) -> Vec<(&'static Kind, Arc<Object>)> {
+        let state = self.lock();
+        let mut found = Vec::new();
+        for (kind, shelf) in kinds::all().iter().zip(&state.shelves) {
+            if kind.namespaced {
+                found.extend(
+                    shelf
+                        .range(namespace)
+                        .map(|object| (kind, Arc::clone(object))),
+                );
+            }
+        }
+        found
+    }
+
+    /// Removes Events that were last written before `limit`; gives how many went.
+    pub(crate) fn expire_events(&self, limit: Timestamp) -> usize {
+        let mut state = self.lock();
+        let gone = state.expire_events(limit);
+        let revision = state.revision;
+        drop(state);
+        if gone > 0 {
+            self.wake_events(revision);
+            self.namespaces.notify_one();
+        }
+        gone
+    }
+
+    fn wake_events(&self, revision: u64) {
+        for (at, wake) in self.wakes.iter().enumerate() {
+            if state::is_event(at) {
+                wake.send_replace(revision);
+            }
+        }
+    }
+}

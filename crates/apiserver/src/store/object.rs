@@ -1,0 +1,170 @@
+//! One revision of an object: its JSON and the little of it that the store looks at.
+//!
+//! Revisions never change; a new one takes the place of the old. The rest of the object stays
+//! bytes until a handler has to change it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::kinds::Kind;
+
+/// Namespace (empty for cluster-wide objects) and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) namespace: Box<str>,
+    pub(crate) name: Box<str>,
+}
+
+impl Key {
+    /// A key from its two parts.
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
+    /// The key that an object's metadata gives.
+    pub(crate) fn of(kind: &Kind, value: &Value) -> Self {
+        let namespace = if kind.namespaced {
+            text(value, "/metadata/namespace")
+        } else {
+            ""
+        };
+        Self::new(namespace, text(value, "/metadata/name"))
+    }
+}
+
+/// An owner as an object names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) api_version: Box<str>,
+    pub(crate) kind: Box<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) uid: Box<str>,
+}
+
+/// One revision of one object.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub(crate) key: Key,
+    pub(crate) revision: u64,
+    pub(crate) uid: Box<str>,
+    pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
+    /// The values of the kind's selectable fields, in their order.
+    pub(crate) fields: Box<[Box<str>]>,
+    pub(crate) owners: Box<[Owner]>,
+    pub(crate) deleting: bool,
+    pub(crate) json: Bytes,
+    /// Where in the JSON the metadata stands.
+    metadata: Range<usize>,
+}
+
+impl Object {
+    /// Reads what the store needs from an object and writes `revision` into it.
+    pub(crate) fn new(kind: &Kind, mut value: Value, revision: u64) -> Self {
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("resourceVersion".into(), revision.to_string().into());
+        }
+        let (json, metadata) = write(&value);
+        let labels = value
+            .pointer("/metadata/labels")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.as_str().into(), value.as_str().unwrap_or("").into()))
+            .collect();
+        let owners = value
+            .pointer("/metadata/ownerReferences")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|owner| Owner {
+                api_version: text(owner, "/apiVersion").into(),
+                kind: text(owner, "/kind").into(),
+                name: text(owner, "/name").into(),
+                uid: text(owner, "/uid").into(),
+            })
+            .collect();
+        Self {
+            key: Key::of(kind, &value),
+            revision,
+            uid: text(&value, "/metadata/uid").into(),
+            labels,
+            fields: kind
+                .selectable
+                .iter()
+                .map(|field| (field.get)(&value).into_boxed_str())
+                .collect(),
+            owners,
+            deleting: value.pointer("/metadata/deletionTimestamp").is_some(),
+            json,
+            metadata,
+        }
+    }
+
+    /// The whole object.
+    pub(crate) fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("the store holds only JSON that it wrote itself")
+    }
+
+    /// The JSON of the metadata.
+    pub(crate) fn metadata(&self) -> &[u8] {
+        match self.metadata.is_empty() {
+            true => b"null",
+            false => &self.json[self.metadata.clone()],
+        }
+    }
+
+    /// A label's value.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.labels
+            .binary_search_by(|(candidate, _)| candidate.as_ref().cmp(key))
+            .ok()
+            .map(|at| self.labels[at].1.as_ref())
+    }
+
+    /// What the object costs, roughly.
+    pub(crate) fn size(&self) -> usize {
+        self.json.len()
+    }
+}
+
+/// A value's JSON, and where in it the value of the field `metadata` stands.
+fn write(value: &Value) -> (Bytes, Range<usize>) {
+    let mut json = Vec::new();
+    let put = |part: &Value, json: &mut Vec<u8>| {
+        serde_json::to_writer(json, part).expect("memory takes whatever is written to it");
+    };
+    let mut metadata = 0..0;
+    let Value::Object(fields) = value else {
+        put(value, &mut json);
+        return (json.into(), metadata);
+    };
+    json.push(b'{');
+    for (name, field) in fields {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        put(&name.as_str().into(), &mut json);
+        json.push(b':');
+        let start = json.len();
+        put(field, &mut json);
+        if name == "metadata" {
+            metadata = start..json.len();
+        }
+    }
+    json.push(b'}');
+    (json.into(), metadata)
+}
+
+/// Objects shared between the store, its log, snapshots and watchers.
+pub(crate) type Shared = Arc<Object>;
+
+/// A string inside an object, or nothing.
+pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}

@@ -1,0 +1,105 @@
+//! The columns of Deployments and ReplicaSets.
+
+use serde_json::Value;
+
+use super::cells::{AGE, NAME, container_images, container_names, number, text, wide};
+use crate::kinds::{Column, read, selector};
+
+const CONTAINERS: Column = wide(
+    "Containers",
+    "Names of each container in the template.",
+    |owner, _| container_names(&owner["spec"]["template"]["spec"]).into(),
+);
+const IMAGES: Column = wide(
+    "Images",
+    "Images referenced by each container in the template.",
+    |owner, _| container_images(&owner["spec"]["template"]["spec"]).into(),
+);
+const SELECTOR: Column = wide("Selector", "Label selector for pods.", |owner, _| {
+    selector::format(&owner["spec"]["selector"]).into()
+});
+
+/// The columns of Deployments.
+pub(crate) const DEPLOYMENT: &[Column] = &[
+    NAME,
+    text(
+        "Ready",
+        "Number of the pod with ready state",
+        |deployment, _| {
+            let ready = count(&deployment["status"], "readyReplicas");
+            format!("{ready}/{}", count(&deployment["spec"], "replicas")).into()
+        },
+    ),
+    number(
+        "Up-to-date",
+        "Total number of pods that have the desired template spec.",
+        |deployment, _| count(&deployment["status"], "updatedReplicas").into(),
+    ),
+    number(
+        "Available",
+        "Total number of available pods targeted by this deployment.",
+        |deployment, _| count(&deployment["status"], "availableReplicas").into(),
+    ),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+/// The columns of ReplicaSets.
+pub(crate) const REPLICA_SET: &[Column] = &[
+    NAME,
+    number("Desired", "The number of desired pods.", |set, _| {
+        count(&set["spec"], "replicas").into()
+    }),
+    number(
+        "Current",
+        "The most recently observed number of pods.",
+        |set, _| count(&set["status"], "replicas").into(),
+    ),
+    number(
+        "Ready",
+        "The number of pods with a Ready condition.",
+        |set, _| count(&set["status"], "readyReplicas").into(),
+    ),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+fn count(value: &Value, field: &str) -> i64 {
+    read::int(value, field).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn workloads_are_shown() {
+        let owner = json!({
+            "metadata": {"name": "w", "creationTimestamp": "1970-01-01T00:00:00Z"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"a": "b"}},
+                "template": {"spec": {"containers": [{"name": "x", "image": "y"}, {"name": "z", "image": "y:1"}]}}},
+            "status": {"replicas": 4, "readyReplicas": 2, "updatedReplicas": 1, "availableReplicas": 2},
+        });
+        let cells = |columns: &[Column]| -> Value {
+            columns
+                .iter()
+                .map(|column| (column.cell)(&owner, Timestamp::UNIX_EPOCH))
+                .collect()
+        };
+        assert_eq!(
+            cells(DEPLOYMENT),
+            json!(["w", "2/3", 1, 2, "0s", "x,z", "y,y:1", "a=b"])
+        );
+        assert_eq!(
+            cells(REPLICA_SET),
+            json!(["w", 3, 4, 2, "0s", "x,z", "y,y:1", "a=b"])
+        );
+    }
+}
