@@ -1,9 +1,9 @@
 //! The node daemon: it watches the cluster, plans the rows of its node, makes them true and keeps
 //! them so, and attaches Pods on behalf of the CNI plugin.
 //!
-//! Threads, all synchronous: one per request on the socket, the *keeper* that applies cluster
-//! changes and repairs drift, the *reaper* that deletes dying links in groups, and the source's
-//! own. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
+//! Threads: one per request on the socket, the *keeper* that applies cluster changes and repairs
+//! drift, the *reaper* that deletes dying links in groups, and the source's own. All are synchronous
+//! but the last, which may be at home on an async runtime. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
 //! the network.
 //!
 //! State outside the process: the kernel's (see `seaway-kernel`), and caches in the state
@@ -26,4 +26,6 @@ mod state;
 pub use error::AgentError;
 pub use report::{AttachmentReport, PoolReport, Status, TablesReport};
 pub use run::{AgentConfig, run};
+pub use source::ClusterSource;
+pub use source::api::ApiSource;
 pub use source::file::{ClusterFileError, parse as parse_cluster_file};

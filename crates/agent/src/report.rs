@@ -28,8 +28,12 @@ pub struct Status {
     pub uplink: Option<ChosenUplink>,
     /// Why there is no uplink.
     pub uplink_problem: Option<String>,
+    /// Where the cluster's state comes from: a file, or the URL of an API server.
+    pub source: String,
     /// Why the cluster's state cannot be read at present; the last one holds.
     pub source_problem: Option<String>,
+    /// For how many seconds something has been wrong with the source.
+    pub source_problem_seconds: Option<u64>,
     /// The node's pod CIDRs.
     pub pod_cidrs: Vec<PoolReport>,
     /// The other nodes that the cluster knows.
@@ -119,7 +123,12 @@ pub(crate) fn status(shared: &Shared) -> Result<Status, KernelError> {
         reason,
         uplink: state.uplink.as_ref().ok().cloned(),
         uplink_problem: state.uplink.as_ref().err().cloned(),
-        source_problem: state.source_problem.clone(),
+        source: state.source.clone(),
+        source_problem: state.source_problem.as_ref().map(|p| p.text.clone()),
+        source_problem_seconds: state
+            .source_problem
+            .as_ref()
+            .map(|p| p.since.elapsed().as_secs()),
         pod_cidrs: pools(&state),
         peers: state
             .planner

@@ -17,8 +17,7 @@ use seaway_model::{AttachmentId, Device, NodeName, host_link_name};
 use crate::error::AgentError;
 use crate::records::{Record, Records};
 use crate::shared::{Keeper as KeeperHandle, Shared};
-use crate::source::Sink;
-use crate::source::file::FileSource;
+use crate::source::{ClusterSource, Sink, Source};
 use crate::state::State;
 use crate::{cni, keeper, reaper, server};
 
@@ -31,8 +30,8 @@ pub struct AgentConfig {
     pub socket: PathBuf,
     /// Caches, notes and the lock; on tmpfs, so that a reboot clears it.
     pub state_dir: PathBuf,
-    /// The file that the cluster is read from.
-    pub cluster_file: PathBuf,
+    /// Where the cluster's state comes from.
+    pub cluster: ClusterSource,
     /// How to find the uplink.
     pub uplink: UplinkRule,
 }
@@ -41,11 +40,8 @@ pub struct AgentConfig {
 /// cannot go on with. What is in force stays in force whenever and however it ends.
 pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     seaway_kernel::fault::arm_from_environment();
-    raise_descriptor_limit();
-    let mut source = FileSource::open(&config.cluster_file).map_err(AgentError::file(
-        "watch the folder of",
-        &config.cluster_file,
-    ))?;
+    seaway_kernel::limits::raise_descriptors();
+    let mut source = Source::open(&config.cluster, &config.node)?;
     make_folder(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
     let devices = Arc::new(Devices::default());
@@ -59,6 +55,7 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
         Notes::beside(&config.socket),
         KeeperHandle::new(commands, wake),
     ));
+    shared.lock().source = config.cluster.describe();
     // The watch begins before the kernel is read, so that nothing changes unseen in between.
     let keeper = keeper::Keeper::new(
         shared.clone(),
@@ -78,14 +75,6 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     spawn("server", move || server::serve(&worker, &listener))?;
     tracing::info!(node = %config.node, socket = %config.socket.display(), "serving");
     Ok(keeper.run()?)
-}
-
-/// Many requests at once need many descriptors; the soft limit is often as low as 1,024.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    // Best effort: with the limit as it is, a flood of requests is told to try again.
-    let _ = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard));
 }
 
 fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {

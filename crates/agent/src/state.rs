@@ -1,6 +1,7 @@
 //! What the agent knows, as plain data. Locks and IO are elsewhere.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Instant;
 
 use seaway_kernel::realise::{PodSighting, RowFailure, Sighting};
 use seaway_kernel::uplink::ChosenUplink;
@@ -12,6 +13,14 @@ use seaway_plan::ipam::{AllocationError, Holder, Ipam};
 use seaway_plan::{ChangeSet, Input, Planner, Tables, pod_side_rows};
 
 use crate::records::Record;
+
+/// What is wrong with the source.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceProblem {
+    pub(crate) text: String,
+    /// When something began to be wrong, even if it was something else.
+    pub(crate) since: Instant,
+}
 
 /// The agent's knowledge.
 #[derive(Debug)]
@@ -25,7 +34,9 @@ pub(crate) struct State {
     pub(crate) busy: HashSet<ContainerId>,
     pub(crate) failures: BTreeMap<(&'static str, String), RowFailure>,
     pub(crate) uplink: Result<ChosenUplink, String>,
-    pub(crate) source_problem: Option<String>,
+    /// What the source is called, for people.
+    pub(crate) source: String,
+    pub(crate) source_problem: Option<SourceProblem>,
     /// The cluster has been read once.
     pub(crate) synced: bool,
     /// What followed from that is in force.
@@ -57,6 +68,7 @@ impl State {
             busy: HashSet::new(),
             failures: BTreeMap::new(),
             uplink: Err("not chosen yet".to_owned()),
+            source: String::new(),
             source_problem: None,
             synced: false,
             settled: false,
@@ -73,8 +85,8 @@ impl State {
         if !self.settled {
             let problem = self
                 .source_problem
-                .as_deref()
-                .unwrap_or("it has not answered yet");
+                .as_ref()
+                .map_or("it has not answered yet", |problem| &problem.text);
             return Some(format!("the cluster's state is not known yet: {problem}"));
         }
         if self.ipam.has_pools() {
@@ -89,6 +101,12 @@ impl State {
         let findings = seaway_plan::check::findings(&self.planner).into_iter();
         problems.extend(findings.map(|f| format!("{} {}: {}", f.object, f.field, f.message)));
         Some(problems.join("; "))
+    }
+
+    /// Notes what is wrong with the source, or that nothing is any more.
+    pub(crate) fn note_source(&mut self, problem: Option<String>, now: Instant) {
+        let since = self.source_problem.as_ref().map_or(now, |p| p.since);
+        self.source_problem = problem.map(|text| SourceProblem { text, since });
     }
 
     /// Whether the cluster has other nodes with Pods.

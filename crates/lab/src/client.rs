@@ -1,6 +1,6 @@
 //! The client's side of a lab's control socket.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use seaway_cni::wire::{Connection, Deadline};
@@ -9,13 +9,13 @@ use serde::de::DeserializeOwned;
 
 use crate::error::LabError;
 use crate::namespaces::Namespaces;
-use crate::protocol::{Door, LabStatus, PodStatus, Reply, Request};
+use crate::protocol::{Door, LabStatus, Reply, Request, ShellRequest, Stream, Told};
 use crate::state::StateDir;
 use crate::topology::LabName;
 
 /// How long the supervisor may take for an answer that needs no work.
 const QUICK: Duration = Duration::from_secs(5);
-/// How long it may take for one that does: an ADD that is tried again and again, many DELs.
+/// How long it may take for one that does: many Pods that end.
 const LONG: Duration = Duration::from_secs(300);
 
 /// A live lab.
@@ -45,27 +45,6 @@ impl Client {
         self.call(&Request::Status, QUICK)
     }
 
-    /// Makes a Pod and waits until it serves.
-    pub fn create_pod(&self, node: &str, name: &str) -> Result<PodStatus, LabError> {
-        self.call(
-            &Request::CreatePod {
-                node: node.to_owned(),
-                name: name.to_owned(),
-            },
-            LONG,
-        )
-    }
-
-    /// Deletes a Pod.
-    pub fn delete_pod(&self, name: &str) -> Result<(), LabError> {
-        self.call(
-            &Request::DeletePod {
-                name: name.to_owned(),
-            },
-            LONG,
-        )
-    }
-
     /// Sends a signal to a daemon or a container, for example 9 to `node1/agent`.
     pub fn kill(&self, process: &str, signal: i32) -> Result<(), LabError> {
         self.call(
@@ -75,6 +54,18 @@ impl Client {
             },
             QUICK,
         )
+    }
+
+    /// Ends a daemon and keeps it down.
+    pub fn stop(&self, process: &str) -> Result<(), LabError> {
+        let process = process.to_owned();
+        self.call(&Request::Stop { process }, QUICK)
+    }
+
+    /// Starts a daemon that was stopped.
+    pub fn start(&self, process: &str) -> Result<(), LabError> {
+        let process = process.to_owned();
+        self.call(&Request::Start { process }, QUICK)
     }
 
     /// Takes everything down.
@@ -94,7 +85,19 @@ impl Client {
             net: Netns::from_fd(open(Door::Net)?, || target.to_owned())?,
             mount: open(Door::Mount)?,
             uts: open(Door::Uts)?,
+            ipc: None,
             pid: Some(open(Door::Pid)?),
+        })
+    }
+
+    /// Has a command started in a container.
+    pub(crate) fn shell(&self, request: ShellRequest) -> Result<Shell, LabError> {
+        let mut connection = self.connect(QUICK)?;
+        let container = self.exchange(&mut connection, &Request::Shell(request))?;
+        Ok(Shell {
+            client: self.clone(),
+            connection,
+            container,
         })
     }
 
@@ -140,5 +143,40 @@ impl Client {
             name: self.state.name().clone(),
             reason: reason.to_string(),
         }
+    }
+}
+
+/// A command in a container, as the one who asked for it sees it. It is ended when this goes.
+pub(crate) struct Shell {
+    client: Client,
+    connection: Connection,
+    /// Where it runs: namespace, Pod and container.
+    pub(crate) container: String,
+}
+
+impl Shell {
+    /// Lends it a standard stream.
+    pub(crate) fn lend(&mut self, stream: Stream, fd: BorrowedFd<'_>) -> Result<(), LabError> {
+        let sent = self.connection.send(&stream, Some(fd));
+        sent.map_err(|e| self.client.broken(&e))
+    }
+
+    /// What happens next, and the file descriptor that comes with it; waits up to `limit` for it.
+    pub(crate) fn next(&mut self, limit: Duration) -> Result<(Told, Option<OwnedFd>), LabError> {
+        self.connection.set_deadline(Deadline::after(limit));
+        let told: Result<(Told, _), _> = self.connection.receive().and_then(|(told, fd)| {
+            if told == Told::Started {
+                self.connection.send(&(), None)?;
+            }
+            Ok((told, fd))
+        });
+        told.map_err(|e| self.client.broken(&e))
+    }
+}
+
+impl AsFd for Shell {
+    /// To wait until there is something to hear.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
     }
 }

@@ -45,6 +45,16 @@ pub enum LabError {
     /// Something that a lab needs is not there.
     #[error("a lab cannot run here:\n{}", bullets(.0))]
     Missing(Vec<String>),
+    /// A program in a container could not be started.
+    #[error("exec: \"{name}\": {reason}")]
+    Program {
+        /// As it was asked for.
+        name: String,
+        /// Why not, and what there is instead.
+        reason: String,
+        /// Whether there is none of that name.
+        missing: bool,
+    },
     /// Something did not happen in time.
     #[error("{what} did not happen within {seconds} s{hint}")]
     Late {
@@ -65,6 +75,9 @@ pub enum LabError {
         /// What the plugin said.
         reason: String,
     },
+    /// The lab's API server refused something, or did not answer.
+    #[error("{0}")]
+    Api(String),
     /// The lab's supervisor does not answer.
     #[error(
         "the supervisor of the lab \"{name}\" does not answer: it is starting or ending, or hangs ({reason}); `seaway lab down --name {name}` ends it in any case"

@@ -21,6 +21,8 @@ pub struct Namespaces {
     pub mount: OwnedFd,
     /// The host name.
     pub uts: OwnedFd,
+    /// System V shared memory and message queues; `None` keeps those of the caller.
+    pub ipc: Option<OwnedFd>,
     /// Process ids of children; `None` keeps those of the caller.
     pub pid: Option<OwnedFd>,
 }
@@ -40,6 +42,9 @@ impl Namespaces {
         unshare(CloneFlags::CLONE_FS).during("unshare", || "the working directory".to_owned())?;
         join(&self.mount, CloneFlags::CLONE_NEWNS, "mount")?;
         join(&self.uts, CloneFlags::CLONE_NEWUTS, "host name")?;
+        if let Some(ipc) = &self.ipc {
+            join(ipc, CloneFlags::CLONE_NEWIPC, "IPC")?;
+        }
         if let Some(pid) = &self.pid {
             join(pid, CloneFlags::CLONE_NEWPID, "process")?;
         }

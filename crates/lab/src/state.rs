@@ -5,7 +5,9 @@
 //! /run/seaway-lab/NAME/lock        locked by the supervisor as long as it lives (its standard input)
 //! /run/seaway-lab/NAME/lab.json    what is needed to end a supervisor that does not answer
 //! /run/seaway-lab/NAME/control.sock   the supervisor's socket
-//! /run/seaway-lab/NAME/cluster.yaml   the cluster objects, for the agents
+//! /run/seaway-lab/NAME/kubeconfig  for the user's kubectl
+//! /run/seaway-lab/NAME/credentials/   what the lab's own programs show to the API server
+//! /run/seaway-lab/NAME/pod-logs/   what containers write: NAMESPACE_POD_UID/CONTAINER/RESTARTS.log
 //! /run/seaway-lab/NAME/logs/       one file a process: node1-agent.log, pod-1-1-main.log, …
 //! ```
 //!
@@ -76,9 +78,14 @@ impl StateDir {
         self.path().join("control.sock")
     }
 
-    /// The cluster objects for the agents.
-    pub fn cluster_file(&self) -> PathBuf {
-        self.path().join("cluster.yaml")
+    /// The user's way to the lab's API server.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path().join("kubeconfig")
+    }
+
+    /// What the containers of Pods write, one folder a Pod.
+    pub fn pod_logs(&self) -> PathBuf {
+        crate::runtime::pod_logs(&self.path())
     }
 
     /// The log of one process, for example `node1/agent`.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use seaway_model::{NodeName, PodName};
+use seaway_model::NodeName;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -18,6 +18,23 @@ pub(crate) const MAX_PODS_PER_NODE: u16 = 100;
 pub(crate) const POD_NAMESPACE: &str = "default";
 /// The nodes' link to the underlay.
 pub(crate) const UPLINK: &str = "eth0";
+
+/// The namespaces that the API server and the controllers run in.
+pub(crate) const CONTROL_PLANE: &str = "control";
+/// The API server's port on the underlay.
+pub(crate) const API_PORT: u16 = 6443;
+/// Pods of the whole cluster, with the prefix length of a node's part.
+pub(crate) const CLUSTER_CIDRS: [(&str, u8); 2] = [("10.244.0.0/16", 24), ("fd00:10:244::/48", 64)];
+/// Service addresses.
+pub(crate) const SERVICE_CIDRS: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
+/// Node N gets the Nth part of a cluster network, so that the numbers read alike.
+pub(crate) const FIRST_NODE_CIDR: u32 = 1;
+
+/// The addresses of the control plane on the underlay, beyond those of nodes.
+pub(crate) fn control_plane_addresses() -> [IpNet; 2] {
+    let v6 = Ipv6Addr::new(0xfd00, 0x5ea, 0, 0, 0, 0, 0, 0xffff);
+    nets(Ipv4Addr::new(172, 18, 255, 1), 16, v6, 64)
+}
 
 /// A lab cannot have this shape or name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -89,8 +106,6 @@ pub struct LabNode {
     pub name: NodeName,
     /// Its addresses on the underlay, with the underlay's prefix length.
     pub addresses: Vec<IpNet>,
-    /// The networks of its Pods.
-    pub pod_cidrs: Vec<IpNet>,
 }
 
 impl LabNode {
@@ -144,17 +159,11 @@ impl Topology {
     }
 }
 
-/// The Pod called `name` in the namespace of all lab Pods.
-pub(crate) fn pod_name(name: &str) -> Result<PodName, seaway_model::NameError> {
-    PodName::new(POD_NAMESPACE, name)
-}
-
 fn node(number: u16) -> LabNode {
     let name = NodeName::new(format!("node{number}")).expect("a word and a number are a node name");
     LabNode {
         name,
         addresses: node_addresses(number).into(),
-        pod_cidrs: pod_cidrs(number).into(),
     }
 }
 
@@ -163,13 +172,6 @@ fn node_addresses(number: u16) -> [IpNet; 2] {
     let v4 = Ipv4Addr::new(172, 18, 0, low_byte(number));
     let v6 = Ipv6Addr::new(0xfd00, 0x5ea, 0, 0, 0, 0, 0, digits_as_hex(number));
     nets(v4, 16, v6, 64)
-}
-
-/// `10.244.N.0/24` and `fd00:10:244:N::/64`.
-fn pod_cidrs(number: u16) -> [IpNet; 2] {
-    let v4 = Ipv4Addr::new(10, 244, low_byte(number), 0);
-    let v6 = Ipv6Addr::new(0xfd00, 0x10, 0x244, digits_as_hex(number), 0, 0, 0, 0);
-    nets(v4, 24, v6, 64)
 }
 
 fn nets(v4: Ipv4Addr, v4_bits: u8, v6: Ipv6Addr, v6_bits: u8) -> [IpNet; 2] {
@@ -213,20 +215,16 @@ mod tests {
         let lab = Topology::flat(16, 2).expect("valid");
         let node = lab.node("node12").expect("exists");
         assert_eq!(text(&node.addresses), ["172.18.0.12/16", "fd00:5ea::12/64"]);
-        assert_eq!(
-            text(&node.pod_cidrs),
-            ["10.244.12.0/24", "fd00:10:244:12::/64"]
-        );
     }
 
     #[test]
-    fn no_address_or_network_is_given_twice_at_any_size() {
+    fn no_address_is_given_twice_at_any_size() {
         for size in [1, 2, 3, 16, MAX_NODES] {
             let lab = Topology::flat(size, 0).expect("valid");
             assert_eq!(lab.nodes.len(), usize::from(size));
-            let mut seen = BTreeSet::new();
+            let mut seen = BTreeSet::from(control_plane_addresses());
             for node in &lab.nodes {
-                for net in node.addresses.iter().chain(&node.pod_cidrs) {
+                for net in node.addresses.iter() {
                     assert!(seen.insert(*net), "{net} of {}", node.name);
                 }
             }
@@ -268,7 +266,6 @@ mod tests {
                 "node2/pod-2-2"
             ]
         );
-        assert!(names.iter().all(|name| pod_name(&name[6..]).is_ok()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use ipnet::IpNet;
-use seaway_agent::AgentConfig;
+use seaway_agent::{AgentConfig, ApiSource, ClusterSource};
 use seaway_kernel::uplink::UplinkRule;
 use seaway_model::{Family, IfName, NodeName};
 
@@ -17,9 +17,8 @@ pub(crate) struct AgentArgs {
     /// This node's name in the cluster.
     #[arg(long, env = "SEAWAY_NODE_NAME")]
     node_name: NodeName,
-    /// The cluster's nodes and Pods, as YAML; watched for changes.
-    #[arg(long)]
-    cluster_file: PathBuf,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Caches, notes and the lock; on tmpfs, so that a reboot clears it.
     #[arg(long, default_value = "/run/seaway")]
     state_dir: PathBuf,
@@ -36,6 +35,28 @@ pub(crate) struct AgentArgs {
     /// This node's own address; once a family.
     #[arg(long, value_name = "ADDRESS")]
     node_ip: Vec<IpAddr>,
+}
+
+/// Where the cluster's state comes from: exactly one.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct SourceArgs {
+    /// The cluster's nodes and Pods, as YAML; watched for changes.
+    #[arg(long, value_name = "FILE")]
+    cluster_file: Option<PathBuf>,
+    /// How to reach the Kubernetes API; it may appear later than the agent.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    fn source(self) -> anyhow::Result<ClusterSource> {
+        match (self.cluster_file, self.kubeconfig) {
+            (Some(file), None) => Ok(ClusterSource::File(file)),
+            (None, Some(kubeconfig)) => Ok(ClusterSource::Api(ApiSource::new(kubeconfig))),
+            _ => anyhow::bail!("give either --cluster-file or --kubeconfig"),
+        }
+    }
 }
 
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
@@ -57,7 +78,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         node: args.node_name,
         socket,
         state_dir: args.state_dir,
-        cluster_file: args.cluster_file,
+        cluster: args.source.source()?,
         uplink: UplinkRule {
             name: args.uplink,
             matching: args.uplink_match,

@@ -105,8 +105,11 @@ fn print_status(status: &Value, ready: bool) {
     }
     facts.push(("Peers", status["peers"].to_string(), Tone::Plain));
     facts.push(rows(status));
+    facts.push(("Source", text(&status["source"]), Tone::Plain));
     if let Some(problem) = status["source_problem"].as_str() {
-        facts.push(("Source", problem.to_owned(), Tone::Bad));
+        let seconds = status["source_problem_seconds"].as_u64();
+        let line = format!("{problem} (for {})", period(seconds.unwrap_or_default()));
+        facts.push(("Problem", line, Tone::Bad));
     }
     for failure in list(&status["failures"]) {
         let line = format!(
@@ -146,6 +149,15 @@ fn print_status(status: &Value, ready: bool) {
     let header = ["POD", "INTERFACE", "ADDRESSES", "HOST LINK", "CONTAINER"];
     let lines = attachments.iter().map(|a| (line(a), Tone::Plain));
     println!("{}", table::rows(&header, lines));
+}
+
+/// A number of seconds as people say it.
+fn period(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
 }
 
 fn uplink(status: &Value) -> (&'static str, String, Tone) {

@@ -8,7 +8,10 @@
 )]
 
 mod agent;
+mod apiserver;
+mod controller;
 mod inspect;
+mod rim;
 mod table;
 
 use std::io::IsTerminal;
@@ -32,9 +35,16 @@ struct Cli {
 enum Command {
     /// Run the node agent in this network namespace.
     Agent(agent::AgentArgs),
-    /// A whole cluster in network namespaces on this machine.
-    #[command(subcommand)]
-    Lab(seaway_lab::cli::LabCommand),
+    /// Run the embedded API server: Kubernetes' API, as far as a lab needs it.
+    #[command(name = "apiserver")]
+    ApiServer(apiserver::ApiServerArgs),
+    /// Run the cluster's controllers: scheduler, node networks, Deployments.
+    Controller(controller::ControllerArgs),
+    /// A whole cluster in network namespaces on this machine; alone, it shows those that are up.
+    Lab {
+        #[command(subcommand)]
+        command: Option<seaway_lab::cli::LabCommand>,
+    },
     /// Small servers and clients to try a network with.
     #[command(subcommand)]
     Tool(seaway_lab::tool::ToolCommand),
@@ -52,7 +62,9 @@ fn main() -> ExitCode {
     }
     let result = match cli.command {
         Command::Agent(args) => agent::run(args),
-        Command::Lab(command) => seaway_lab::cli::run(command),
+        Command::ApiServer(args) => apiserver::run(args),
+        Command::Controller(args) => controller::run(args),
+        Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
         Command::Status(args) => inspect::status(&args),
         Command::Tables(args) => inspect::tables(&args),

@@ -236,7 +236,7 @@ impl Keeper {
                 if let Some(problem) = &problem {
                     tracing::warn!(%problem, "the cluster's state cannot be read; the last one holds");
                 }
-                self.shared.lock().source_problem = problem;
+                self.shared.lock().note_source(problem, Instant::now());
             }
             Command::Cluster(events) => self.follow(events),
             Command::Compare => self.ask_node(Instant::now()),

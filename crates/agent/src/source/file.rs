@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use seaway_model::{ClusterEvent, Node, NodeName, Pod, PodName, PodPhase};
+use seaway_model::{
+    ClusterEvent, Node, NodeName, Pod, PodName, PodPhase, host_address, pod_network,
+};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -116,35 +118,12 @@ impl Place {
     }
 
     fn addresses(&self, texts: &[String]) -> Result<Vec<IpAddr>, ClusterFileError> {
-        let read = |text: &String| {
-            let wrong = || self.wrong("addresses", format!("\"{text}\" is not an IP address"));
-            let address: IpAddr = text.parse().map_err(|_| wrong())?;
-            let unusable =
-                address.is_unspecified() || address.is_multicast() || address.is_loopback();
-            match unusable {
-                true => Err(self.wrong("addresses", format!("{address} cannot be anybody's"))),
-                false => Ok(address),
-            }
-        };
+        let read = |text: &String| host_address(text).map_err(|e| self.wrong("addresses", e));
         texts.iter().map(read).collect()
     }
 
     fn cidrs(&self, texts: &[String]) -> Result<Vec<IpNet>, ClusterFileError> {
-        let read = |text: &String| {
-            let form = "want an address with a prefix length, such as 10.244.1.0/24";
-            let wrong = || self.wrong("podCIDRs", format!("\"{text}\" is not a network: {form}"));
-            let net: IpNet = text.parse().map_err(|_| wrong())?;
-            if net != net.trunc() {
-                let problem = format!("{net} has host bits set; the network is {}", net.trunc());
-                return Err(self.wrong("podCIDRs", problem));
-            }
-            if net.prefix_len() < 8 {
-                return Err(
-                    self.wrong("podCIDRs", format!("{net} is too large; want /8 or longer"))
-                );
-            }
-            Ok(net)
-        };
+        let read = |text: &String| pod_network(text).map_err(|e| self.wrong("podCIDRs", e));
         texts.iter().map(read).collect()
     }
 }

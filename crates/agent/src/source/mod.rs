@@ -1,14 +1,73 @@
 //! Where the agent learns the cluster from. A source tells events and problems; it never decides
 //! that something is gone because it cannot see it.
 
+pub(crate) mod api;
 pub(crate) mod file;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use seaway_model::ClusterEvent;
+use seaway_model::{ClusterEvent, NodeName};
 
+use self::api::{ApiSource, ApiWatcher};
+use self::file::FileSource;
+use crate::error::AgentError;
 use crate::keeper::Command;
 use crate::shared::Shared;
+
+/// Where the cluster's state comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterSource {
+    /// A file that is watched for changes.
+    File(PathBuf),
+    /// The Kubernetes API.
+    Api(ApiSource),
+}
+
+impl ClusterSource {
+    /// The source in words, as far as it is known before it is opened.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            ClusterSource::File(path) => path.display().to_string(),
+            ClusterSource::Api(api) => format!("the API of {}", api.kubeconfig.display()),
+        }
+    }
+}
+
+/// An open source.
+pub(crate) enum Source {
+    File(FileSource),
+    Api(ApiWatcher),
+}
+
+impl Source {
+    pub(crate) fn open(source: &ClusterSource, node: &NodeName) -> Result<Source, AgentError> {
+        match source {
+            ClusterSource::File(path) => FileSource::open(path)
+                .map(Source::File)
+                .map_err(AgentError::file("watch the folder of", path)),
+            ClusterSource::Api(api) => ApiWatcher::open(api, node)
+                .map(Source::Api)
+                .map_err(|error| AgentError::Thread("source", error)),
+        }
+    }
+
+    /// Tells at once what can be known without waiting.
+    pub(crate) fn look(&mut self, sink: &Sink) {
+        match self {
+            Source::File(file) => file.look(sink),
+            Source::Api(_) => {}
+        }
+    }
+
+    /// Tells what happens, for ever.
+    pub(crate) fn run(self, sink: &Sink) {
+        match self {
+            Source::File(file) => file.run(sink),
+            Source::Api(api) => api.run(sink),
+        }
+    }
+}
 
 /// What a source tells to.
 #[derive(Clone)]
@@ -27,5 +86,10 @@ impl Sink {
     /// The cluster cannot be seen, or can be again.
     pub(crate) fn problem(&self, problem: Option<String>) {
         self.0.keeper.tell(Command::SourceProblem(problem));
+    }
+
+    /// What the source is called, for people.
+    pub(crate) fn source(&self, name: String) {
+        self.0.lock().source = name;
     }
 }

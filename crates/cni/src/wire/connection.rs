@@ -173,6 +173,13 @@ impl Connection {
     }
 }
 
+impl AsFd for Connection {
+    /// To wait for what comes, together with other things.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 fn refusal(path: &Path, error: Errno) -> WireError {
     match error {
         Errno::NOENT | Errno::NOTDIR => WireError::NoSocket(path.to_owned()),

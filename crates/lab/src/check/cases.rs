@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use seaway_model::Family;
 use serde::Serialize;
 
-use crate::supervisor::{CONTAINERS, NODE_PORTS};
+use crate::cluster::CONTAINERS;
+use crate::supervisor::NODE_PORTS;
 use crate::tool::ProbeKind;
 
 const BULK_BYTES: usize = 4 << 20;
@@ -26,7 +27,10 @@ pub(super) struct NodeView {
 
 #[derive(Clone, Debug)]
 pub(super) struct PodView {
+    /// As `lab exec` names it.
     pub(super) name: String,
+    /// As it calls itself.
+    pub(super) host: String,
     pub(super) addresses: Vec<IpAddr>,
     pub(super) mtu: u32,
 }
@@ -104,6 +108,7 @@ impl Case {
 #[derive(Clone, Copy)]
 struct End<'a> {
     name: &'a str,
+    host: &'a str,
     node: &'a str,
     addresses: &'a [IpAddr],
     mtu: u32,
@@ -113,6 +118,7 @@ impl<'a> End<'a> {
     fn node(node: &'a NodeView) -> End<'a> {
         End {
             name: &node.name,
+            host: &node.name,
             node: &node.name,
             addresses: &node.addresses,
             mtu: 0,
@@ -122,6 +128,7 @@ impl<'a> End<'a> {
     fn pod(node: &'a NodeView, pod: &'a PodView) -> End<'a> {
         End {
             name: &pod.name,
+            host: &pod.host,
             node: &node.name,
             addresses: &pod.addresses,
             mtu: pod.mtu,
@@ -286,7 +293,7 @@ fn case(
         target: target.into(),
         size: size(kind, from.mtu),
         expected_seen: seen,
-        expected_host: to.name.to_owned(),
+        expected_host: to.host.to_owned(),
     }
 }
 
@@ -312,6 +319,7 @@ mod tests {
     fn view(nodes: usize, pods: usize) -> View {
         let pod = |n, p| PodView {
             name: format!("pod-{n}-{p}"),
+            host: format!("pod-{n}-{p}"),
             addresses: addresses(format!("10.244.{n}.{p}"), format!("fd00:10:244:{n}::{p}")),
             mtu: 1500,
         };

@@ -12,26 +12,32 @@ use super::probes::probe;
 use super::report::Report;
 use crate::agent_client::held_addresses;
 use crate::client::Client;
+use crate::cluster::{CONTAINERS, Cluster, ReadyPod};
 use crate::error::LabError;
-use crate::protocol::{LabStatus, PodStatus};
-use crate::supervisor::{CONTAINERS, eventually};
+use crate::protocol::LabStatus;
 use crate::tool::{ProbeJob, ProbeKind, ProbeOutcome};
+use crate::waiting::eventually;
 
-const COMES_BACK: Duration = Duration::from_secs(5);
+/// A container that was killed may have to wait for its turn.
+const COMES_BACK: Duration = Duration::from_secs(15);
+const MADE: Duration = Duration::from_secs(30);
+/// Longer than the grace that the Pod's containers have.
+const DELETED: Duration = Duration::from_secs(30);
 /// Long enough for an answer on one machine, short enough to be waited for.
 const SILENCE_MS: u64 = 500;
 
 /// The Pod of the trial, deleted at the end whatever happens.
 struct Trial<'a> {
     client: &'a Client,
-    pod: PodStatus,
+    cluster: &'a Cluster,
+    pod: ReadyPod,
     deleted: bool,
 }
 
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         if !self.deleted
-            && let Err(e) = self.client.delete_pod(&self.pod.name)
+            && let Err(e) = self.cluster.delete_pod(&self.pod.name, DELETED)
         {
             tracing::warn!("delete the Pod {} of the check: {e}", self.pod.name);
         }
@@ -44,18 +50,36 @@ pub(super) fn check(client: &Client, status: &LabStatus, report: &mut Report) {
         return;
     };
     let name = format!("check-{}", std::process::id());
-    match client.create_pod(&node.name, &name) {
-        Ok(pod) => {
-            let mut trial = Trial {
-                client,
-                pod,
-                deleted: false,
-            };
-            trial.restart(report);
-            trial.delete(report);
-        }
-        Err(e) => report.add(&no_case(&node.name, &name), &not_tried(&e.to_string())),
+    let tried = Cluster::open(&client.state().kubeconfig())
+        .and_then(|cluster| try_with(client, &cluster, &node.name, &name, report));
+    if let Err(e) = tried {
+        report.add(&no_case(&node.name, &name), &not_tried(&e.to_string()));
     }
+}
+
+fn try_with(
+    client: &Client,
+    cluster: &Cluster,
+    node: &str,
+    name: &str,
+    report: &mut Report,
+) -> Result<(), LabError> {
+    cluster.create_pod(node, name)?;
+    let bare = ReadyPod {
+        name: name.to_owned(),
+        node: node.to_owned(),
+        addresses: Vec::new(),
+    };
+    let mut trial = Trial {
+        client,
+        cluster,
+        pod: bare,
+        deleted: false,
+    };
+    trial.pod = cluster.await_pod(name, MADE)?;
+    trial.restart(report);
+    trial.delete(report);
+    Ok(())
 }
 
 impl Trial<'_> {
@@ -73,35 +97,34 @@ impl Trial<'_> {
 
     /// Kills the Pod's first container and waits until it runs again, with the Pod unchanged.
     fn kill_and_await(&self) -> Result<(), LabError> {
-        let container = format!("{}/{}", self.pod.name, CONTAINERS[0].name);
-        self.client.kill(&container, 9)?;
+        let container = CONTAINERS[0].name;
+        self.client
+            .kill(&format!("{}/{container}", self.pod.name), 9)?;
         let mut last = Ok(());
         let back = eventually(COMES_BACK, || {
-            last = self.is_back(&container);
+            last = self.is_back(container);
             last.is_ok()
         });
         if back { Ok(()) } else { last }
     }
 
     fn is_back(&self, container: &str) -> Result<(), LabError> {
-        let status = self.client.status()?;
-        let process = status.process(container);
-        let pod = status.pods.iter().find(|pod| pod.name == self.pod.name);
-        match (process, pod) {
-            (Some(process), Some(pod)) if process.restarts > 0 && process.pid.is_some() => {
-                (pod.addresses == self.pod.addresses)
-                    .then_some(())
-                    .ok_or_else(|| {
-                        LabError::Request(format!(
-                            "the Pod had {:?}, now it has {:?}",
-                            self.pod.addresses, pod.addresses
-                        ))
-                    })
-            }
-            _ => Err(LabError::Request(format!(
-                "{container} was killed and does not come back"
-            ))),
+        let restarts = self.cluster.restarts(&self.pod.name)?;
+        if restarts.get(container).is_none_or(|count| *count == 0) {
+            return Err(LabError::Request(format!(
+                "{}/{container} was killed and does not come back",
+                self.pod.name
+            )));
         }
+        let now = self.cluster.await_pod(&self.pod.name, COMES_BACK)?;
+        (now.addresses == self.pod.addresses)
+            .then_some(())
+            .ok_or_else(|| {
+                LabError::Request(format!(
+                    "the Pod had {:?}, now it has {:?}",
+                    self.pod.addresses, now.addresses
+                ))
+            })
     }
 
     fn await_answer(&self, case: &Case) -> ProbeOutcome {
@@ -114,7 +137,7 @@ impl Trial<'_> {
     }
 
     fn delete(&mut self, report: &mut Report) {
-        let deleted = self.client.delete_pod(&self.pod.name);
+        let deleted = self.cluster.delete_pod(&self.pod.name, DELETED);
         self.deleted = true;
         for address in &self.pod.addresses {
             let case = self.case(Path::DeletedPod, *address);

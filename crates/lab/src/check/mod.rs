@@ -40,13 +40,12 @@ pub(crate) fn run(client: &Client, all_pairs: bool) -> Result<Report, LabError> 
 }
 
 fn view(client: &Client, status: &LabStatus) -> Result<View, LabError> {
-    let pods = parallel::map(status.pods.iter().collect(), AT_ONCE, |pod| {
-        pod_view(client, pod)
-    });
-    let pods: Vec<(&PodStatus, PodView)> = status
-        .pods
-        .iter()
-        .zip(pods)
+    let serving = |pod: &&PodStatus| pod.checked && pod.ready && !pod.host_network;
+    let checked: Vec<&PodStatus> = status.pods.iter().filter(serving).collect();
+    let views = parallel::map(checked.clone(), AT_ONCE, |pod| pod_view(client, pod));
+    let pods: Vec<(&PodStatus, PodView)> = checked
+        .into_iter()
+        .zip(views)
         .map(|(pod, view)| view.map(|view| (pod, view)))
         .collect::<Result<_, _>>()?;
     let node_view = |node: &crate::protocol::NodeStatus| NodeView {
@@ -64,13 +63,14 @@ fn view(client: &Client, status: &LabStatus) -> Result<View, LabError> {
 }
 
 fn pod_view(client: &Client, pod: &PodStatus) -> Result<PodView, LabError> {
-    let netns = client.enter(&pod.name)?.net;
+    let netns = client.enter(&pod.target())?.net;
     let link = Netlink::open_in(&netns)?.link(LinkTarget::Name(UPLINK))?;
     let mtu = link
         .ok_or_else(|| LabError::Request(format!("the Pod {} has no {UPLINK}", pod.name)))?
         .mtu;
     Ok(PodView {
-        name: pod.name.clone(),
+        name: pod.target(),
+        host: pod.name.clone(),
         addresses: pod.addresses.clone(),
         mtu,
     })

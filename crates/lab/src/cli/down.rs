@@ -8,8 +8,8 @@ use nix::unistd::Pid;
 use crate::client::Client;
 use crate::error::{Context, LabError};
 use crate::state::{LabRecord, Life, StateDir};
-use crate::supervisor::eventually;
 use crate::topology::LabName;
+use crate::waiting::eventually;
 
 /// How long a supervisor that said that everything is down may take to end.
 const END: Duration = Duration::from_secs(10);
@@ -37,7 +37,10 @@ pub(super) fn run(name: &LabName) -> Result<String, LabError> {
     state.remove()?;
     Ok(match asked {
         _ if killed => {
-            format!("lab \"{name}\" is down; its supervisor did not answer and was killed")
+            format!(
+                "lab \"{name}\" is down; its supervisor did not answer (it hung, or was still \
+                 bringing the lab up) and was killed"
+            )
         }
         // One that does not answer may have been about to end.
         Ok(()) | Err(LabError::NoAnswer { .. }) => format!("lab \"{name}\" is down"),

@@ -4,23 +4,35 @@
 mod check;
 mod down;
 mod exec;
+mod kubectl;
 mod list;
+mod logs;
 mod preflight;
 mod progress;
+mod raw;
+mod relay;
+mod shell;
 mod table;
 mod terminal;
+mod tree;
 mod up;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use crate::client::Client;
+use crate::cluster::Cluster;
+use crate::container::{self, Stage};
 use crate::error::LabError;
 use crate::supervisor::supervise;
 use crate::tool::Output;
 use crate::topology::{LabName, Topology};
+
+/// How long a Pod may take to be ready, or to be gone.
+const POD_LIMIT: Duration = Duration::from_secs(60);
 
 /// A whole cluster in network namespaces on this machine.
 #[derive(Debug, Subcommand)]
@@ -35,16 +47,33 @@ pub enum LabCommand {
     Status(StatusArgs),
     /// Try every path of the Pod network and show what came of it.
     Check(CheckArgs),
-    /// Run a command on a node or in a Pod of a lab.
+    /// Run a command on a node or in a Pod's network of a lab.
     Exec(ExecArgs),
+    /// Open a shell inside a container, as confined as the container is, or on a node.
+    Shell(ShellArgs),
+    /// Run kubectl on a lab.
+    Kubectl(KubectlArgs),
+    /// Show what a daemon or a container wrote.
+    Logs(LogsArgs),
     /// Make and delete Pods.
     #[command(subcommand)]
     Pod(PodCommand),
     /// Send a signal to a daemon or a container, to see it come back.
     Kill(KillArgs),
+    /// End a daemon and keep it down, to see how the rest fares without it.
+    Stop(DaemonArgs),
+    /// Start a daemon that was stopped.
+    Start(DaemonArgs),
     /// What `lab up` starts in the background.
     #[command(hide = true)]
     Supervise(UpArgs),
+    /// A step on the way to a container's program; the supervisor starts the first one.
+    #[command(hide = true)]
+    Container {
+        /// Which step.
+        #[arg(value_enum)]
+        stage: Stage,
+    },
 }
 
 /// Which lab.
@@ -104,11 +133,56 @@ pub struct CheckArgs {
 pub struct ExecArgs {
     #[command(flatten)]
     pub(crate) name: NameArgs,
-    /// Where: node1, node1/pod-1-1 or pod-1-1.
+    /// Where: node1, control, pod-1-1, node1/pod-1-1, or kube-system/dns in another Kubernetes
+    /// namespace.
     pub target: String,
     /// The command and its arguments; a shell if there is none.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
+}
+
+/// A container to open a shell in.
+#[derive(Clone, Debug, Args)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
+    /// Where: pod, pod/container, namespace/pod or namespace/pod/container; or node1, or control.
+    pub target: String,
+    /// The container of the Pod; the first that runs if none is named.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// A command and its arguments instead of a shell.
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+/// What to hand to kubectl.
+#[derive(Clone, Debug, Args)]
+pub struct KubectlArgs {
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
+    /// kubectl's own arguments, for example: get pods -A -o wide.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<String>,
+}
+
+/// Whose log to show.
+#[derive(Clone, Debug, Args)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
+    /// node1/agent, control/apiserver, supervisor, pod-1-1/main, kube-system/dns/main; without one,
+    /// all that there are.
+    pub target: Option<String>,
+    /// The container of a Pod.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Go on as it grows.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only so many of the last lines.
+    #[arg(long)]
+    pub tail: Option<i64>,
 }
 
 /// What to do with a Pod.
@@ -143,15 +217,29 @@ pub enum PodCommand {
 pub struct KillArgs {
     #[command(flatten)]
     pub(crate) name: NameArgs,
-    /// The process: node1/agent, node1/serve, pod-1-1/main or pod-1-1/sidecar.
+    /// The process: node1/agent, control/apiserver, pod-1-1/main, or kube-system/dns/main in
+    /// another Kubernetes namespace.
     pub process: String,
     /// The signal's number.
     #[arg(short, long, default_value_t = 9)]
     pub signal: i32,
 }
 
-/// Runs a command.
-pub fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
+/// A daemon to stop or start.
+#[derive(Clone, Debug, Args)]
+pub struct DaemonArgs {
+    #[command(flatten)]
+    pub(crate) name: NameArgs,
+    /// control/apiserver, control/controller, node1/agent or node1/serve.
+    pub daemon: String,
+}
+
+/// Runs a command; without one, shows what there is.
+pub fn run(command: Option<LabCommand>) -> anyhow::Result<ExitCode> {
+    let Some(command) = command else {
+        print(&tree::run()?)?;
+        return Ok(ExitCode::SUCCESS);
+    };
     match command {
         LabCommand::Up(args) => up::run(&args.name.name, &args.topology()?)?,
         LabCommand::Down(args) => print(&down::run(&args.name)?)?,
@@ -159,8 +247,14 @@ pub fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
         LabCommand::Status(args) => print(&status(&args)?)?,
         LabCommand::Check(args) => return check::run(&args),
         LabCommand::Exec(args) => return Ok(exec::run(&args)?),
+        LabCommand::Shell(args) => return Ok(shell::run(&args)?),
+        LabCommand::Kubectl(args) => kubectl::run(&args)?,
+        LabCommand::Logs(args) => logs::run(&args)?,
         LabCommand::Pod(command) => print(&pod(command)?)?,
         LabCommand::Kill(args) => Client::of(&args.name.name)?.kill(&args.process, args.signal)?,
+        LabCommand::Stop(args) => Client::of(&args.name.name)?.stop(&args.daemon)?,
+        LabCommand::Start(args) => Client::of(&args.name.name)?.start(&args.daemon)?,
+        LabCommand::Container { stage } => return Ok(container::stage(stage)?),
         LabCommand::Supervise(args) => supervise(&args.name.name, &args.topology()?)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -181,12 +275,15 @@ fn status(args: &StatusArgs) -> anyhow::Result<String> {
 }
 
 fn pod(command: PodCommand) -> Result<String, LabError> {
+    let cluster = |name: &NameArgs| Cluster::open(&Client::of(&name.name)?.state().kubeconfig());
     match command {
         PodCommand::Create { name, pod } => {
             let (node, pod) = pod.split_once('/').ok_or_else(|| {
                 LabError::Request(format!("\"{pod}\" names no node: write it as node1/{pod}"))
             })?;
-            let made = Client::of(&name.name)?.create_pod(node, pod)?;
+            let cluster = cluster(&name)?;
+            cluster.create_pod(node, pod)?;
+            let made = cluster.await_pod(pod, POD_LIMIT)?;
             let addresses: Vec<_> = made.addresses.iter().map(ToString::to_string).collect();
             Ok(format!(
                 "{}/{}: {}",
@@ -196,7 +293,7 @@ fn pod(command: PodCommand) -> Result<String, LabError> {
             ))
         }
         PodCommand::Delete { name, pod } => {
-            Client::of(&name.name)?.delete_pod(&pod)?;
+            cluster(&name)?.delete_pod(&pod, POD_LIMIT)?;
             Ok(format!("{pod} deleted"))
         }
     }
@@ -204,4 +301,9 @@ fn pod(command: PodCommand) -> Result<String, LabError> {
 
 fn print(text: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
+}
+
+fn complain(text: &str) {
+    // Nobody may be listening: then there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "seaway: {text}");
 }

@@ -50,7 +50,7 @@ pub(super) fn lab(status: &LabStatus) -> String {
 
 fn pod_row(pod: &PodStatus) -> [String; 5] {
     let restarts = pod.processes.iter().map(|p| p.restarts).sum();
-    row(&pod.node, &pod.name, &pod.addresses, restarts)
+    row(&pod.node, &pod.target(), &pod.addresses, restarts)
 }
 
 fn row(node: &str, pod: &str, addresses: &[IpAddr], restarts: u32) -> [String; 5] {
@@ -90,11 +90,15 @@ mod tests {
             addresses: ["172.18.0.1/16", "fd00:5ea::1/64"]
                 .map(|a| a.parse().expect("valid"))
                 .into(),
-            pod_cidrs: Vec::new(),
             processes: vec![process("node1/agent", 2), process("node1/serve", 1)],
         };
         let pod = PodStatus {
+            namespace: "default".into(),
             name: "pod-1-1".into(),
+            phase: "Running".into(),
+            ready: true,
+            host_network: false,
+            checked: true,
             node: "node1".into(),
             addresses: ["10.244.1.2", "fd00:10:244:1::2"]
                 .map(|a| a.parse().expect("valid"))
@@ -106,6 +110,7 @@ mod tests {
         };
         let status = LabStatus {
             name: "seaway".into(),
+            control_plane: Vec::new(),
             nodes: vec![node],
             pods: vec![pod],
         };

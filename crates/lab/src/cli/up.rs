@@ -128,17 +128,41 @@ fn next_steps(status: &LabStatus, name: &LabName) -> String {
     } else {
         format!(" --name {name}")
     };
-    let mut steps = vec![format!("seaway lab check{name}")];
-    if let (Some(from), Some(to)) = (status.pods.first(), status.pods.last())
-        && let Some(address) = to.addresses.first()
-    {
-        let url = format!("http://{address}:8080/");
-        steps.push(format!(
-            "seaway lab exec{name} {} -- seaway tool fetch {url}",
-            from.name
+    let mut steps = vec![
+        (format!("seaway lab check{name}"), "every path, tried"),
+        (
+            format!("seaway lab kubectl{name} get pods -o wide"),
+            "Kubernetes, as you know it",
+        ),
+        (
+            format!("seaway lab kubectl{name} apply -f FILE"),
+            "image: seaway, or a command of this machine",
+        ),
+    ];
+    if let Some(pod) = status.pods.first() {
+        let target = pod.target();
+        steps.push((
+            format!("seaway lab exec{name} {target} -- ip addr"),
+            "inside a Pod's network",
+        ));
+        steps.push((
+            format!("seaway lab shell{name} {target} -c main"),
+            "inside a container",
+        ));
+        steps.push((
+            format!("seaway lab logs{name} {target} -c main"),
+            "what a container wrote",
         ));
     }
-    steps.push(format!("seaway lab exec{name} node1 -- seaway tables"));
-    steps.push(format!("seaway lab down{name}"));
-    format!("Try:\n  {}", steps.join("\n  "))
+    steps.push((
+        format!("seaway lab exec{name} node1 -- seaway tables"),
+        "what a node's kernel holds",
+    ));
+    steps.push(("seaway lab".to_owned(), "labs, nodes, Pods and addresses"));
+    steps.push((format!("seaway lab down{name}"), "nothing is left"));
+    let width = steps.iter().map(|(step, _)| step.len()).max().unwrap_or(0);
+    let lines = steps
+        .iter()
+        .map(|(step, why)| format!("  {step:width$}  # {why}"));
+    format!("Try:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }

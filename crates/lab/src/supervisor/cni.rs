@@ -15,7 +15,7 @@ use super::reaper::{Exit, Reaper};
 use crate::error::LabError;
 use crate::namespaces::Namespaces;
 use crate::node_files::{BIN_DIR, program};
-use crate::topology::{POD_NAMESPACE, UPLINK};
+use crate::topology::UPLINK;
 
 const VERSION: &str = "1.1.0";
 const NETWORK: &str = "seaway";
@@ -41,6 +41,12 @@ pub(crate) const NORMAL: Patience = Patience {
     total: Duration::from_secs(30),
 };
 
+/// For a caller that tries again by itself, and wants to tell meanwhile what the matter is.
+pub(crate) const PROMPT: Patience = Patience {
+    call: NORMAL.call,
+    total: Duration::from_secs(5),
+};
+
 /// When the whole node is about to go anyway, a hung agent does not hold that up for long.
 pub(crate) const HURRIED: Patience = Patience {
     call: Duration::from_secs(5),
@@ -56,6 +62,7 @@ pub(crate) fn conflist() -> String {
 /// The attachment of a Pod, as far as the runtime has to know it.
 #[derive(Clone, Debug)]
 pub(crate) struct Attachment {
+    pub(crate) namespace: String,
     pub(crate) pod: String,
     pub(crate) pod_uid: String,
     pub(crate) container_id: String,
@@ -94,6 +101,23 @@ impl Cni<'_> {
         result: Option<&Value>,
     ) -> Result<(), LabError> {
         self.call("DEL", attachment, result, || Ok(())).map(drop)
+    }
+
+    /// Whether a Pod could be attached now; the error says why not.
+    pub(crate) fn status(&self) -> Result<(), String> {
+        let env = [
+            ("CNI_COMMAND", "STATUS".to_owned()),
+            ("CNI_PATH", BIN_DIR.to_owned()),
+        ];
+        let input = config(None).to_string();
+        let answer = self
+            .plugin(env.into())
+            .run(self.reaper, input.as_bytes(), self.patience.call);
+        match answer {
+            Ok((exit, _)) if exit.is_success() => Ok(()),
+            Ok((exit, output)) => Err(Refusal::read(exit, &output).reason),
+            Err(e) => Err(e.to_string()),
+        }
     }
 
     /// Calls the plugin; again, after `before_again`, as long as it asks for that.
@@ -139,10 +163,14 @@ impl Cni<'_> {
             ("CNI_PATH", BIN_DIR.to_owned()),
             ("CNI_ARGS", cni_args(attachment)),
         ];
+        self.plugin(env.into())
+    }
+
+    fn plugin(&self, env: Vec<(&'static str, String)>) -> Program {
         Program {
             path: program(PLUGIN),
             args: Vec::new(),
-            env: env.into(),
+            env,
             log: self.log.clone(),
             namespaces: self.namespaces.clone(),
         }
@@ -152,13 +180,14 @@ impl Cni<'_> {
 /// What containerd passes on for a Pod's sandbox.
 fn cni_args(attachment: &Attachment) -> String {
     let Attachment {
+        namespace,
         pod,
         pod_uid,
         container_id,
         ..
     } = attachment;
     format!(
-        "IgnoreUnknown=1;K8S_POD_NAMESPACE={POD_NAMESPACE};K8S_POD_NAME={pod};\
+        "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={pod};\
          K8S_POD_INFRA_CONTAINER_ID={container_id};K8S_POD_UID={pod_uid}"
     )
 }

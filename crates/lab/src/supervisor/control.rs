@@ -12,13 +12,15 @@ use seaway_cni::wire::{Connection, Deadline};
 use serde::Serialize;
 
 use super::Lab;
+use super::shell::Place;
 use crate::error::{Context, LabError};
 use crate::namespaces::{Namespaces, own};
-use crate::protocol::{Door, Reply, Request};
+use crate::protocol::{Door, Reply, Request, ShellRequest};
+use crate::topology::{CONTROL_PLANE, POD_NAMESPACE};
 
 /// How long a client may take to say what it wants.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the socket and serves it for as long as the process lives. `end` is told when a client
 /// has had the lab taken down.
@@ -70,10 +72,15 @@ impl Client {
         tracing::debug!("{request:?}");
         match request {
             Request::Status => self.answer(Ok(lab.status())),
-            Request::CreatePod { node, name } => self.answer(lab.create_pod(&node, &name)),
-            Request::DeletePod { name } => self.answer(lab.pods.delete(lab, &name)),
             Request::Kill { process, signal } => self.answer(kill(lab, &process, signal)),
+            Request::Stop { process } => {
+                self.answer(known(lab.keeper.hold(&process), &process));
+            }
+            Request::Start { process } => {
+                self.answer(known(lab.keeper.resume(&process), &process));
+            }
             Request::Enter { target } => self.enter(lab, &target),
+            Request::Shell(request) => self.shell(lab, &request),
             Request::Shutdown => {
                 self.answer(lab.take_down());
                 let _ = end.send(());
@@ -100,6 +107,16 @@ impl Client {
         }
     }
 
+    fn shell(&mut self, lab: &Lab, request: &ShellRequest) {
+        match Place::find(lab, request) {
+            Ok(place) => {
+                self.answer(Ok(place.name()));
+                place.serve(lab, request, &mut self.0);
+            }
+            Err(e) => self.answer::<()>(Err(e)),
+        }
+    }
+
     /// Hands out the namespaces that the client asks for, one by one, until it leaves.
     fn hand_out(&mut self, namespaces: &Namespaces, pid: &OwnedFd) {
         self.answer(Ok(()));
@@ -118,29 +135,50 @@ impl Client {
     }
 }
 
+/// `node1/agent`, `control/apiserver`, `pod-1-1/main` or `kube-system/dns/main`.
 fn kill(lab: &Lab, process: &str, signal: i32) -> Result<(), LabError> {
     let signal = Signal::try_from(signal)
         .map_err(|_| LabError::Request(format!("there is no signal of number {signal}")))?;
-    match lab.keeper.signal(process, signal) {
+    if lab.keeper.signal(process, signal) {
+        return Ok(());
+    }
+    let parts: Vec<&str> = process.split('/').collect();
+    let kill = |namespace, pod, container| {
+        let runtime = lab.runtime.get();
+        runtime.is_some_and(|runtime| runtime.kill(namespace, pod, container, signal))
+    };
+    let found = match parts.as_slice() {
+        [pod, container] => kill(POD_NAMESPACE, pod, container),
+        [namespace, pod, container] => kill(namespace, pod, container),
+        _ => false,
+    };
+    known(found, process)
+}
+
+fn known(found: bool, process: &str) -> Result<(), LabError> {
+    match found {
         true => Ok(()),
         false => Err(LabError::Request(format!(
-            "no process {process} runs in this lab"
+            "there is no process {process} in this lab; `seaway lab logs` names all"
         ))),
     }
 }
 
-/// `node1`, `node1/pod-1-1` or `pod-1-1`.
+/// `node1`, `control`, `pod-1-1`, `node1/pod-1-1` or `kube-system/dns`.
 fn find(lab: &Lab, target: &str) -> Result<Arc<Namespaces>, LabError> {
+    let of_pod = |node, namespace, pod| lab.runtime.get()?.namespaces(node, namespace, pod);
     let found = match target.split_once('/') {
-        Some((node, pod)) => lab.pods.namespaces(Some(node), pod),
+        Some((node, pod)) if lab.node(node).is_ok() => of_pod(Some(node), POD_NAMESPACE, pod),
+        Some((namespace, pod)) => of_pod(None, namespace, pod),
+        None if target == CONTROL_PLANE => Some(lab.control_plane.namespaces.clone()),
         None => match lab.node(target) {
             Ok(node) => Some(node.namespaces.clone()),
-            Err(_) => lab.pods.namespaces(None, target),
+            Err(_) => of_pod(None, POD_NAMESPACE, target),
         },
     };
     found.ok_or_else(|| {
         LabError::Request(format!(
-            "there is no node or Pod {target} in this lab; `seaway lab status` shows them"
+            "there is no node or running Pod {target} in this lab; `seaway lab status` shows them"
         ))
     })
 }

@@ -1,4 +1,4 @@
-//! Random names, as a container runtime makes them.
+//! Random names, as a container runtime makes them, and tokens.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -8,6 +8,11 @@ use crate::error::{Context, LabError};
 
 /// A container id: 64 hexadecimal digits.
 pub(crate) fn container_id() -> Result<String, LabError> {
+    Ok(hex(&random::<32>()?))
+}
+
+/// A bearer token: 64 hexadecimal digits.
+pub(crate) fn token() -> Result<String, LabError> {
     Ok(hex(&random::<32>()?))
 }
 

@@ -47,6 +47,14 @@ enum Order {
         name: String,
         done: Sender<()>,
     },
+    Hold {
+        name: String,
+        done: Sender<bool>,
+    },
+    Resume {
+        name: String,
+        done: Sender<bool>,
+    },
     Signal {
         name: String,
         signal: Signal,
@@ -100,6 +108,20 @@ impl Keeper {
         self.ask(|done| Order::Stop { name, done });
     }
 
+    /// Ends a daemon and keeps it from being started again until it is resumed. Waits until it is
+    /// gone; tells whether there is such a daemon.
+    pub(crate) fn hold(&self, name: &str) -> bool {
+        let name = name.to_owned();
+        self.ask(|done| Order::Hold { name, done }).unwrap_or(false)
+    }
+
+    /// Starts a daemon that is held; tells whether there is one.
+    pub(crate) fn resume(&self, name: &str) -> bool {
+        let name = name.to_owned();
+        self.ask(|done| Order::Resume { name, done })
+            .unwrap_or(false)
+    }
+
     /// Sends a signal; tells whether there was a process to send it to.
     pub(crate) fn signal(&self, name: &str, signal: Signal) -> bool {
         let name = name.to_owned();
@@ -129,6 +151,8 @@ struct Daemon {
     restarts: u32,
     /// Who waits for its end.
     leaving: Vec<Sender<()>>,
+    /// Who waits until it is held.
+    holding: Vec<Sender<bool>>,
 }
 
 #[derive(Clone, Copy)]
@@ -141,20 +165,36 @@ enum State {
     Waiting {
         until: Instant,
     },
+    Held,
 }
 
 impl Daemon {
     fn pid(&self) -> Option<Pid> {
         match self.state {
             State::Running { pid, .. } => Some(pid),
-            State::Waiting { .. } => None,
+            State::Waiting { .. } | State::Held => None,
         }
+    }
+
+    /// From now on it is ending; gives the signal that tells it so.
+    fn say_farewell(&mut self, pid: Pid, since: Instant) -> Signal {
+        let (signal, kill_at) = match self.farewell {
+            Farewell::Kill => (Signal::SIGKILL, None),
+            Farewell::Ask => (Signal::SIGTERM, Some(Instant::now() + GRACE)),
+        };
+        self.state = State::Running {
+            pid,
+            since,
+            kill_at,
+        };
+        signal
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Running { kill_at, .. } => kill_at,
             State::Waiting { until } => Some(until),
+            State::Held => None,
         }
     }
 }
@@ -197,6 +237,8 @@ impl KeeperThread {
                 drop(done.send(result));
             }
             Order::Stop { name, done } => self.stop(&name, done),
+            Order::Hold { name, done } => self.hold(&name, done),
+            Order::Resume { name, done } => drop(done.send(self.resume(&name))),
             Order::Signal { name, signal, done } => drop(done.send(self.signal(&name, signal))),
             Order::List { done } => drop(done.send(self.list())),
             Order::Ended { name, pid, exit } => self.ended(&name, pid, exit),
@@ -221,6 +263,7 @@ impl KeeperThread {
             backoff: Backoff::default(),
             restarts: 0,
             leaving: Vec::new(),
+            holding: Vec::new(),
         };
         self.daemons.insert(name, daemon);
         Ok(())
@@ -252,17 +295,35 @@ impl KeeperThread {
             let _ = done.send(());
             return;
         };
-        let (signal, kill_at) = match daemon.farewell {
-            Farewell::Kill => (Signal::SIGKILL, None),
-            Farewell::Ask => (Signal::SIGTERM, Some(Instant::now() + GRACE)),
-        };
         daemon.leaving.push(done);
-        daemon.state = State::Running {
-            pid,
-            since,
-            kill_at,
-        };
+        let signal = daemon.say_farewell(pid, since);
         self.reaper.signal(pid, signal);
+    }
+
+    fn hold(&mut self, name: &str, done: Sender<bool>) {
+        let Some(daemon) = self.daemons.get_mut(name) else {
+            let _ = done.send(false);
+            return;
+        };
+        let State::Running { pid, since, .. } = daemon.state else {
+            daemon.state = State::Held;
+            let _ = done.send(true);
+            return;
+        };
+        daemon.holding.push(done);
+        let signal = daemon.say_farewell(pid, since);
+        self.reaper.signal(pid, signal);
+    }
+
+    fn resume(&mut self, name: &str) -> bool {
+        let Some(mut daemon) = self.daemons.remove(name) else {
+            return false;
+        };
+        if matches!(daemon.state, State::Held) {
+            daemon.state = self.start_again(name, &mut daemon, Instant::now());
+        }
+        self.daemons.insert(name.to_owned(), daemon);
+        true
     }
 
     fn signal(&self, name: &str, signal: Signal) -> bool {
@@ -289,7 +350,13 @@ impl KeeperThread {
         let State::Running { since, .. } = daemon.state else {
             return;
         };
-        if daemon.leaving.is_empty() {
+        let holding = std::mem::take(&mut daemon.holding);
+        if daemon.leaving.is_empty() && !holding.is_empty() {
+            daemon.state = State::Held;
+            holding.into_iter().for_each(|done| {
+                let _ = done.send(true);
+            });
+        } else if daemon.leaving.is_empty() {
             let wait = daemon.backoff.after(exit, since.elapsed());
             tracing::warn!(
                 "{name} ended: {exit}; it starts again in {} ms",
@@ -331,6 +398,7 @@ impl KeeperThread {
                 }
             }
             State::Waiting { .. } => self.start_again(name, &mut daemon, now),
+            State::Held => State::Held,
         };
         self.daemons.insert(name.to_owned(), daemon);
     }

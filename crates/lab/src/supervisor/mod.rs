@@ -2,50 +2,58 @@
 //! namespaces and all other processes of the lab. When it ends, however it ends, the kernel ends
 //! everything with it; only the lab's folder is left then.
 //!
-//! It does what it is told over its socket. It makes no plans for the Pod network: that is the
-//! agents' work, and it calls them through the CNI plugin only.
+//! It starts the control plane and the agents, and hands the Pods of all nodes to the sandbox
+//! runtime. It makes no plans for the Pod network: that is the agents' work.
 
-mod cluster_file;
-mod cni;
+pub(crate) mod cni;
 mod control;
+mod control_plane;
 mod events;
-mod ids;
+pub(crate) mod ids;
 mod isolation;
 mod keeper;
-mod node;
-mod pod;
-mod pods;
-mod process;
-mod reaper;
+pub(crate) mod node;
+mod pod_files;
+mod port;
+pub(crate) mod process;
+pub(crate) mod reaper;
 mod restart;
-mod underlay;
+mod shell;
+pub(crate) mod underlay;
 
 pub(crate) use node::NODE_PORTS;
-pub(crate) use pod::{CONTAINERS, eventually};
 pub(crate) use process::search_path;
+pub(crate) use reaper::{Exit, Reaper};
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use cluster_file::ClusterFile;
+use control_plane::{API_SERVER, CONTROLLER, ControlPlane};
 use events::Events;
 use keeper::{Farewell, Keeper};
-use node::{Binaries, Node};
-use pods::{AT_ONCE, Pods};
-use reaper::Reaper;
+use node::{Binaries, Node, daemon_name};
 use underlay::Underlay;
 
 use crate::agent_client;
+use crate::cluster::{CHECK_LABEL, Cluster, ReadyPod, SERVES};
+use crate::credentials::Caller;
 use crate::error::{Context, Errors, LabError};
 use crate::parallel;
-use crate::protocol::{LabStatus, NodeStatus, PodStatus};
+use crate::protocol::{LabStatus, NodeStatus, PodStatus, ProcessStatus, target};
+use crate::runtime::{self, BackOff, ContainerReport, PodReport, Runtime, RuntimeConfig};
 use crate::state::StateDir;
-use crate::topology::{LabName, Topology};
+use crate::topology::{CONTROL_PLANE, LabName, Topology};
+use crate::waiting::eventually;
 
-const AGENT_START: Duration = Duration::from_secs(20);
+/// How many daemons are asked to end at once.
+const AT_ONCE: usize = 8;
+const API_START: Duration = Duration::from_secs(20);
+const AGENT_START: Duration = Duration::from_secs(30);
+/// Many Pods on a busy machine take their time.
+const PODS_START: Duration = Duration::from_secs(120);
 /// An agent that has ended so often while it started will not come up.
 const HOPELESS: u32 = 5;
 
@@ -54,11 +62,10 @@ pub(crate) struct Lab {
     state: StateDir,
     reaper: Arc<Reaper>,
     keeper: Keeper,
-    cluster: ClusterFile,
+    control_plane: ControlPlane,
     nodes: Vec<Arc<Node>>,
-    pods: Pods,
-    /// Set once everything is to go.
-    ending: AtomicBool,
+    /// There once the control plane answers.
+    runtime: OnceLock<Runtime>,
     /// Held by the one that takes everything down; others wait for it.
     taking_down: Mutex<()>,
     /// Held, not used: a namespace that nobody holds goes, and the nodes' uplinks with it.
@@ -92,7 +99,7 @@ pub(crate) fn supervise(name: &LabName, topology: &Topology) -> Result<(), LabEr
     // An error would mean that no thread is left that could end the lab: then it ends now.
     let _ = ended.recv();
     let result = lab.take_down();
-    state.remove_own()?;
+    remove(&state)?;
     result
 }
 
@@ -101,15 +108,21 @@ pub(crate) fn supervise(name: &LabName, topology: &Topology) -> Result<(), LabEr
 fn vanish(state: StateDir) -> impl FnOnce() + Send + 'static {
     move || {
         tracing::info!("`lab up` has ended: so does the lab");
-        if let Err(e) = state.remove_own() {
+        if let Err(e) = remove(&state) {
             tracing::error!("{e}");
         }
         std::process::exit(1);
     }
 }
 
+/// Removes the lab's folder.
+fn remove(state: &StateDir) -> Result<(), LabError> {
+    pod_files::unmount(&runtime::pod_files(&state.path()))?;
+    state.remove_own()
+}
+
 fn give_up(state: &StateDir, events: &mut Events, error: LabError) -> Result<(), LabError> {
-    let removed = state.remove_own();
+    let removed = remove(state);
     events.failed(&error);
     removed.and(Err(error))
 }
@@ -122,12 +135,9 @@ impl Lab {
         events: &mut Events,
     ) -> Result<Arc<Lab>, LabError> {
         let (nodes, pods) = (topology.nodes.len(), topology.first_pods().len());
-        events.steps(1 + 2 * nodes + pods)?;
-        let lab = Arc::new(Lab::with_nodes(state, topology, events)?);
-        match lab
-            .start_agents(events)
-            .and_then(|()| lab.start_pods(topology, events))
-        {
+        events.steps(3 + 2 * nodes + pods)?;
+        let lab = Arc::new(Lab::with_machines(state, topology, events)?);
+        match lab.start_all(topology, events) {
             Ok(()) => Ok(lab),
             Err(error) => {
                 let _ = lab.take_down();
@@ -136,7 +146,7 @@ impl Lab {
         }
     }
 
-    fn with_nodes(
+    fn with_machines(
         state: StateDir,
         topology: &Topology,
         events: &mut Events,
@@ -146,10 +156,11 @@ impl Lab {
         let keeper = Keeper::start(reaper.clone()).during("start", || {
             "the thread that keeps processes running".to_owned()
         })?;
-        let cluster = ClusterFile::create(state.cluster_file(), topology)?;
         let binaries = Binaries::beside_this()?;
+        pod_files::mount(&runtime::pod_files(&state.path()))?;
         let underlay = Underlay::create()?;
-        events.done("underlay".to_owned())?;
+        let control_plane = ControlPlane::create(&underlay, &state, &binaries)?;
+        events.done("underlay and control plane: namespaces".to_owned())?;
         let mut nodes = Vec::new();
         for plan in &topology.nodes {
             nodes.push(Arc::new(Node::create(plan, &underlay, &state, &binaries)?));
@@ -159,19 +170,63 @@ impl Lab {
             state,
             reaper,
             keeper,
-            cluster,
+            control_plane,
             nodes,
-            pods: Pods::default(),
-            ending: AtomicBool::new(false),
+            runtime: OnceLock::new(),
             taking_down: Mutex::new(()),
             _underlay: underlay,
         })
     }
 
+    fn start_all(&self, topology: &Topology, events: &mut Events) -> Result<(), LabError> {
+        let cluster = self.start_control_plane(events)?;
+        let runtime = Runtime::start(RuntimeConfig {
+            kubeconfig: self.control_plane.credentials.kubeconfig(Caller::Runtime),
+            nodes: self.nodes.clone(),
+            reaper: self.reaper.clone(),
+            state: self.state.clone(),
+            cluster_dns: Vec::new(),
+            back_off: BackOff::LAB,
+            log_bytes: runtime::LOG_BYTES,
+            log_files: runtime::LOG_FILES,
+        })?;
+        let _ = self.runtime.set(runtime);
+        events.done("sandbox runtime".to_owned())?;
+        self.start_agents(events)?;
+        let nodes = self.nodes.iter().map(|node| node.name().to_owned());
+        cluster.await_nodes(&nodes.collect(), AGENT_START)?;
+        start_pods(&cluster, topology, events)
+    }
+
+    fn start_control_plane(&self, events: &mut Events) -> Result<Cluster, LabError> {
+        let plane = &self.control_plane;
+        control_plane::make_pod_logs(&self.state.pod_logs())?;
+        for (name, program) in [
+            (API_SERVER, plane.api_server(&self.state)),
+            (CONTROLLER, plane.controller(&self.state)),
+        ] {
+            let name = daemon_name(CONTROL_PLANE, name);
+            self.keeper.keep(name, program, Farewell::Ask)?;
+        }
+        let cluster = Cluster::open(&plane.credentials.kubeconfig(Caller::Admin))?;
+        cluster
+            .await_server(API_START)
+            .map_err(|e| self.with_log(e, &daemon_name(CONTROL_PLANE, API_SERVER)))?;
+        events.done("API server and controllers".to_owned())?;
+        Ok(cluster)
+    }
+
+    fn with_log(&self, error: LabError, daemon: &str) -> LabError {
+        let log = tail(&self.state.log(daemon), 10);
+        LabError::Request(format!("{error}; the end of the log of {daemon}:\n{log}"))
+    }
+
     fn start_agents(&self, events: &mut Events) -> Result<(), LabError> {
+        let kubeconfig = self.control_plane.credentials.kubeconfig(Caller::Agent);
         for node in &self.nodes {
+            let agent = node.agent(&self.state, &kubeconfig);
             self.keeper
-                .keep(node.daemon("agent"), node.agent(&self.state), Farewell::Ask)?;
+                .keep(node.daemon("agent"), agent, Farewell::Ask)?;
             self.keeper.keep(
                 node.daemon("serve"),
                 node.server(&self.state),
@@ -186,18 +241,18 @@ impl Lab {
     }
 
     fn await_agent(&self, node: &Node) -> Result<(), LabError> {
+        let daemon = node.daemon("agent");
         let mut last = None;
         eventually(AGENT_START, || {
             last = agent_client::ready(&node.namespaces).err();
-            last.is_none() || self.restarts(&node.daemon("agent")) >= HOPELESS
+            last.is_none() || self.restarts(&daemon) >= HOPELESS
         });
         match last {
             None => Ok(()),
-            Some(last) => Err(LabError::Request(format!(
-                "{} does not get ready: {last}; the end of its log:\n{}",
-                node.daemon("agent"),
-                tail(&self.state.log(&node.daemon("agent")), 10)
-            ))),
+            Some(last) => {
+                let late = LabError::Request(format!("{daemon} does not get ready: {last}"));
+                Err(self.with_log(late, &daemon))
+            }
         }
     }
 
@@ -206,28 +261,6 @@ impl Lab {
         all.iter()
             .find(|process| process.name == daemon)
             .map_or(0, |process| process.restarts)
-    }
-
-    fn start_pods(&self, topology: &Topology, events: &mut Events) -> Result<(), LabError> {
-        let (told, results) = mpsc::channel();
-        let failed = &AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                parallel::map(topology.first_pods(), AT_ONCE, |(node, name)| {
-                    if !failed.load(Ordering::Relaxed) {
-                        drop(told.send(self.create_pod(node.as_str(), &name)));
-                    }
-                })
-            });
-            let tell = |created: Result<PodStatus, LabError>| events.done(describe(&created?));
-            let told_all = results.iter().try_for_each(tell);
-            failed.store(told_all.is_err(), Ordering::Relaxed);
-            told_all
-        })
-    }
-
-    fn create_pod(&self, node: &str, name: &str) -> Result<PodStatus, LabError> {
-        self.pods.create(self, self.node(node)?, name)
     }
 
     fn node(&self, name: &str) -> Result<&Arc<Node>, LabError> {
@@ -239,10 +272,11 @@ impl Lab {
 
     /// Takes everything down, in order. Doing it twice does no harm.
     fn take_down(&self) -> Result<(), LabError> {
-        self.ending.store(true, Ordering::Relaxed);
         let _alone = self.taking_down.lock();
         let mut errors = Errors::default();
-        errors.note(self.pods.close(self));
+        if let Some(runtime) = self.runtime.get() {
+            errors.note(runtime.shutdown());
+        }
         let names = self
             .keeper
             .list()
@@ -253,6 +287,11 @@ impl Lab {
         errors.result()
     }
 
+    fn pods(&self) -> Vec<PodStatus> {
+        let reports = self.runtime.get().map(Runtime::pods).unwrap_or_default();
+        reports.into_iter().map(pod_status).collect()
+    }
+
     fn status(&self) -> LabStatus {
         let processes = self.keeper.list();
         let node_status = |node: &Arc<Node>| {
@@ -260,7 +299,6 @@ impl Lab {
             NodeStatus {
                 name: node.name().to_owned(),
                 addresses: node.plan.addresses.clone(),
-                pod_cidrs: node.plan.pod_cidrs.clone(),
                 processes: processes
                     .iter()
                     .filter(|p| own.contains(&p.name))
@@ -270,15 +308,53 @@ impl Lab {
         };
         LabStatus {
             name: self.state.name().to_string(),
+            control_plane: processes
+                .iter()
+                .filter(|p| p.name.starts_with(&daemon_name(CONTROL_PLANE, "")))
+                .cloned()
+                .collect(),
             nodes: self.nodes.iter().map(node_status).collect(),
-            pods: self.pods.status(self),
+            pods: self.pods(),
         }
     }
 }
 
-fn describe(pod: &PodStatus) -> String {
+/// Makes the lab's first Pods and waits until each of them is ready.
+fn start_pods(cluster: &Cluster, topology: &Topology, events: &mut Events) -> Result<(), LabError> {
+    let mut names = BTreeSet::new();
+    for (node, name) in topology.first_pods() {
+        cluster.create_pod(node.as_str(), &name)?;
+        names.insert(name);
+    }
+    cluster.await_pods(&names, PODS_START, |pod| events.done(describe(&pod)))
+}
+
+fn describe(pod: &ReadyPod) -> String {
     let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
     format!("{}/{}: {}", pod.node, pod.name, addresses.join(", "))
+}
+
+fn pod_status(pod: PodReport) -> PodStatus {
+    let target = target(&pod.namespace, &pod.name);
+    let process = |container: ContainerReport| ProcessStatus {
+        name: format!("{target}/{}", container.name),
+        pid: container.pid,
+        restarts: container.restarts,
+    };
+    PodStatus {
+        processes: pod.containers.into_iter().map(process).collect(),
+        namespace: pod.namespace,
+        name: pod.name,
+        phase: pod.phase,
+        ready: pod.ready,
+        host_network: pod.host_network,
+        checked: pod.labels.get(CHECK_LABEL).is_some_and(|v| v == SERVES),
+        node: pod.node,
+        addresses: pod.addresses,
+        container_id: pod.sandbox.unwrap_or_default(),
+        netns: pod.netns.unwrap_or_default(),
+        result: pod.result,
+    }
 }
 
 /// The last lines of a file.

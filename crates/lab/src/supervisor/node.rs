@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use seaway_kernel::container::Restriction;
 use seaway_kernel::netns::Netns;
 
 use super::process::Program;
@@ -54,7 +55,7 @@ impl Node {
     ) -> Result<Node, LabError> {
         let net = Netns::create()?;
         let namespaces = on_new_thread(|| furnish(net, plan.name.as_str(), state, binaries))?;
-        underlay.attach(plan, &namespaces.net)?;
+        underlay.attach(plan.name.as_str(), &plan.addresses, &namespaces.net)?;
         Ok(Node {
             plan: plan.clone(),
             namespaces: Arc::new(namespaces),
@@ -68,18 +69,18 @@ impl Node {
 
     /// The name of one of its daemons, for example `node1/agent`.
     pub(crate) fn daemon(&self, name: &str) -> String {
-        format!("{}/{name}", self.name())
+        daemon_name(self.name(), name)
     }
 
     /// The agent.
-    pub(crate) fn agent(&self, state: &StateDir) -> Program {
-        let cluster_file = state.cluster_file().display().to_string();
+    pub(crate) fn agent(&self, state: &StateDir, kubeconfig: &Path) -> Program {
+        let kubeconfig = kubeconfig.display().to_string();
         let args = [
             "agent",
             "--node-name",
             self.name(),
-            "--cluster-file",
-            &cluster_file,
+            "--kubeconfig",
+            &kubeconfig,
             "--uplink",
             UPLINK,
         ];
@@ -104,8 +105,13 @@ impl Node {
     }
 }
 
+/// The name of a daemon of a machine.
+pub(crate) fn daemon_name(machine: &str, name: &str) -> String {
+    format!("{machine}/{name}")
+}
+
 /// Makes the calling thread's mounts and host name those of a node.
-fn furnish(
+pub(crate) fn furnish(
     net: Netns,
     name: &str,
     state: &StateDir,
@@ -134,6 +140,7 @@ fn furnish(
         net,
         mount: own("mnt")?,
         uts: own("uts")?,
+        ipc: None,
         pid: None,
     })
 }
@@ -184,7 +191,13 @@ impl Source {
     fn bind_file(&self, target: &Path) -> Result<(), LabError> {
         fs::create_dir_all(BIN_DIR).on("create", Path::new(BIN_DIR))?;
         File::create(target).on("create", target)?;
-        self.bind(target)
+        self.bind(target)?;
+        // Containers come to hold what leads into them: they must not be able to write to it.
+        let read_only = Restriction {
+            read_only: true,
+            ..Restriction::default()
+        };
+        Ok(read_only.apply(target, false)?)
     }
 
     fn bind(&self, target: &Path) -> Result<(), LabError> {
@@ -193,7 +206,8 @@ impl Source {
             Some(&source),
             target,
             None::<&str>,
-            MsFlags::MS_BIND,
+            // With what is mounted in it: the files of Pods are.
+            MsFlags::MS_BIND | MsFlags::MS_REC,
             None::<&str>,
         )
         .on("bind a file to", target)

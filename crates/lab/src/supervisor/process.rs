@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -19,9 +19,6 @@ use super::reaper::{Exit, Reaper};
 use crate::error::{Context, LabError};
 use crate::namespaces::Namespaces;
 use crate::node_files::BIN_DIR;
-
-/// How long a process that was killed may take to be gone.
-const DEATH: Duration = Duration::from_secs(10);
 
 /// A process to start.
 #[derive(Clone)]
@@ -96,36 +93,6 @@ impl Program {
             exit.map(|exit| (exit, output))
                 .map_err(|_| too_slow(&self.path, timeout))
         })
-    }
-}
-
-/// A process that was started in the background and not given to the keeper.
-pub(crate) struct Background {
-    pub(crate) pid: Pid,
-    ended: Receiver<Exit>,
-}
-
-impl Background {
-    /// Starts it.
-    pub(crate) fn start(program: &Program, reaper: &Reaper) -> Result<Background, LabError> {
-        let (tell, ended) = mpsc::channel();
-        let pid = program.start(reaper, move |_, exit| {
-            let _ = tell.send(exit);
-        })?;
-        Ok(Background { pid, ended })
-    }
-
-    /// Kills it and waits until it is gone.
-    pub(crate) fn kill(&self, reaper: &Reaper) -> Result<(), LabError> {
-        reaper.signal(self.pid, Signal::SIGKILL);
-        match self.ended.recv_timeout(DEATH) {
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => Ok(()),
-            Err(RecvTimeoutError::Timeout) => Err(LabError::Late {
-                what: format!("the end of process {}, which was killed,", self.pid),
-                seconds: DEATH.as_secs(),
-                hint: String::new(),
-            }),
-        }
     }
 }
 

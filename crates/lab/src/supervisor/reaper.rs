@@ -23,6 +23,15 @@ impl Exit {
     pub(crate) fn is_success(self) -> bool {
         self == Exit::Code(0)
     }
+
+    /// As shells have it: 128 and more for a signal.
+    pub(crate) fn shell_code(self) -> u8 {
+        let code = match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal as i32,
+        };
+        u8::try_from(code).unwrap_or(u8::MAX)
+    }
 }
 
 impl std::fmt::Display for Exit {

@@ -9,7 +9,7 @@ use seaway_kernel::netns::Netns;
 use seaway_kernel::sysctl;
 
 use crate::error::LabError;
-use crate::topology::{LabNode, UPLINK};
+use crate::topology::UPLINK;
 
 const BRIDGE: &str = "br0";
 
@@ -44,9 +44,14 @@ impl Underlay {
         Ok(Underlay { netns, bridge })
     }
 
-    /// Lays the cable to a node and brings its side up with the node's addresses.
-    pub(crate) fn attach(&self, node: &LabNode, netns: &Netns) -> Result<(), LabError> {
-        self.lay_cable(node.name.as_str(), netns)?;
+    /// Lays the cable to a machine and brings its side up with the machine's addresses.
+    pub(crate) fn attach(
+        &self,
+        name: &str,
+        addresses: &[IpNet],
+        netns: &Netns,
+    ) -> Result<(), LabError> {
+        self.lay_cable(name, netns)?;
         // A node's link-local address has been there since it booted. While it was on trial for a
         // second or two, the kernel would not ask for neighbours on behalf of forwarded packets.
         netns.run(|| sysctl::write(&format!("net/ipv6/conf/{UPLINK}/accept_dad"), "0"))??;
@@ -54,7 +59,7 @@ impl Underlay {
         let uplink = index_of(&mut netlink, UPLINK)?;
         let address = |net: &IpNet| Request::add_address(uplink, *net);
         let mut requests = vec![up("lo"), up(UPLINK)];
-        requests.extend(node.addresses.iter().map(address));
+        requests.extend(addresses.iter().map(address));
         Ok(netlink.send_all(&requests)?)
     }
 

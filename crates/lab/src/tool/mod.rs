@@ -3,6 +3,7 @@
 //! These are ordinary programs on ordinary sockets. They know nothing of labs, nodes or Seaway, so
 //! that what they see is what any program in a Pod would see.
 
+mod ending;
 mod fetch;
 mod greeting;
 mod http;

@@ -1,7 +1,8 @@
-//! The process that holds a Pod's namespaces: it does nothing for ever.
+//! The process that holds a Pod's namespaces: it does nothing until it is asked to end.
 
-/// Waits until it is killed.
+/// Waits until it is asked to end, or killed.
 pub(super) fn run() -> ! {
+    super::ending::end_when_asked();
     loop {
         nix::unistd::pause();
     }

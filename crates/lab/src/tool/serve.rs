@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 
+use super::ending::end_when_asked;
 use super::greeting::{Greeting, Seen, host_name};
 use super::http::{self, Request};
 use super::udp_echo::UdpEcho;
@@ -52,6 +53,7 @@ fn hint(cause: &io::Error) -> &'static str {
 
 /// Serves until the process ends.
 pub(super) fn run(args: &ServeArgs) -> Result<(), ServeError> {
+    end_when_asked();
     let server = Server::bind(args)?;
     let [http, echo] = [&server.http, &server.echo].map(TcpListener::local_addr);
     if let (Ok(http), Ok(echo)) = (http, echo) {

@@ -1,0 +1,63 @@
+//! The cluster from the Kubernetes API: all nodes and this node's Pods, watched by a thread of its
+//! own, born in the agent's network namespace. What may count as deleted is decided in
+//! `seaway-api`; until it has seen everything once, the agent deletes nothing.
+
+use std::path::PathBuf;
+
+use seaway_api::{ClusterNews, KubeconfigSource, Timing, follow_cluster};
+use seaway_model::NodeName;
+use tokio::runtime::{Builder, Runtime};
+
+use super::Sink;
+
+/// How to reach the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSource {
+    /// The kubeconfig; it may appear later than the agent.
+    pub kubeconfig: PathBuf,
+    /// Deadlines and pauses.
+    pub timing: Timing,
+}
+
+impl ApiSource {
+    /// With the usual deadlines.
+    pub fn new(kubeconfig: impl Into<PathBuf>) -> ApiSource {
+        ApiSource {
+            kubeconfig: kubeconfig.into(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// Watches the API and tells a sink, for ever.
+pub(crate) struct ApiWatcher {
+    source: KubeconfigSource,
+    timing: Timing,
+    node: NodeName,
+    runtime: Runtime,
+}
+
+impl ApiWatcher {
+    pub(crate) fn open(source: &ApiSource, node: &NodeName) -> std::io::Result<ApiWatcher> {
+        Ok(ApiWatcher {
+            source: KubeconfigSource::file(&source.kubeconfig),
+            timing: source.timing.clone(),
+            node: node.clone(),
+            runtime: Builder::new_current_thread().enable_all().build()?,
+        })
+    }
+
+    /// Works in the calling thread's network namespace.
+    pub(crate) fn run(self, sink: &Sink) {
+        let tell = |news| match news {
+            ClusterNews::Server(url) => sink.source(url),
+            ClusterNews::Events(events) => sink.events(events),
+            ClusterNews::Problem(problem) => sink.problem(problem),
+        };
+        let following = follow_cluster(&self.source, &self.node, &self.timing, tell);
+        self.runtime.block_on(following);
+        // It ends only if a watch has failed in a way that nobody foresaw.
+        let why = "the watch of the API has ended; restart the agent".to_owned();
+        sink.problem(Some(why));
+    }
+}

@@ -1,0 +1,137 @@
+//! The control plane: namespaces of its own on the underlay, the API server and the controllers in
+//! them, and where the API server is reached. What these programs do is their own business.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use seaway_kernel::netns::Netns;
+
+use super::node::furnish;
+use super::node::{Binaries, daemon_name};
+use super::port::ReservedPort;
+use super::process::Program;
+use super::underlay::Underlay;
+use crate::credentials::{Caller, Credentials, Endpoints};
+use crate::error::{Context, LabError};
+use crate::namespaces::{Namespaces, on_new_thread};
+use crate::node_files::program;
+use crate::state::StateDir;
+use crate::topology::{
+    API_PORT, CLUSTER_CIDRS, CONTROL_PLANE, FIRST_NODE_CIDR, SERVICE_CIDRS, control_plane_addresses,
+};
+
+/// The namespace of the supervisor, which is the machine's own, as the control plane sees it.
+const MACHINE_NETNS: &str = "/proc/1/ns/net";
+
+/// The control plane of a lab.
+pub(crate) struct ControlPlane {
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) credentials: Credentials,
+    loopback: ReservedPort,
+}
+
+impl ControlPlane {
+    /// Makes its namespaces and credentials and connects it.
+    pub(crate) fn create(
+        underlay: &Underlay,
+        state: &StateDir,
+        binaries: &Binaries,
+    ) -> Result<ControlPlane, LabError> {
+        let net = Netns::create()?;
+        let namespaces = on_new_thread(|| furnish(net, CONTROL_PLANE, state, binaries))?;
+        let addresses = control_plane_addresses();
+        underlay.attach(CONTROL_PLANE, &addresses, &namespaces.net)?;
+        let loopback = ReservedPort::any()?;
+        let credentials = Credentials::below(&state.path());
+        credentials.create(state.name().as_str(), &endpoints(loopback.at)?)?;
+        Ok(ControlPlane {
+            namespaces: Arc::new(namespaces),
+            credentials,
+            loopback,
+        })
+    }
+
+    /// The API server.
+    pub(crate) fn api_server(&self, state: &StateDir) -> Program {
+        let mut args = vec!["apiserver".to_owned()];
+        let mut flag = |name: &str, value: String| args.extend([format!("--{name}"), value]);
+        for address in control_plane_addresses() {
+            let at = SocketAddr::new(address.addr(), API_PORT);
+            flag("listen", at.to_string());
+            flag("advertise", at.to_string());
+        }
+        flag("listen", format!("{MACHINE_NETNS}={}", self.loopback.at));
+        let files = [
+            ("tls-cert", self.credentials.certificate()),
+            ("tls-key", self.credentials.key()),
+            ("tokens", self.credentials.tokens()),
+            ("pod-logs", state.pod_logs()),
+        ];
+        for (name, path) in files {
+            flag(name, path.display().to_string());
+        }
+        for cidr in SERVICE_CIDRS {
+            flag("service-cidr", cidr.to_owned());
+        }
+        self.seaway(args, state, API_SERVER)
+    }
+
+    /// The controllers.
+    pub(crate) fn controller(&self, state: &StateDir) -> Program {
+        let kubeconfig = self.credentials.kubeconfig(Caller::Controller);
+        let mut args = vec!["controller".to_owned()];
+        let mut flag = |name: &str, value: String| args.extend([format!("--{name}"), value]);
+        flag("kubeconfig", kubeconfig.display().to_string());
+        flag(
+            "root-ca",
+            self.credentials.authority().display().to_string(),
+        );
+        for (cidr, bits) in CLUSTER_CIDRS {
+            flag("cluster-cidr", format!("{cidr}={bits}"));
+        }
+        flag("first-node-cidr", FIRST_NODE_CIDR.to_string());
+        self.seaway(args, state, CONTROLLER)
+    }
+
+    fn seaway(&self, args: Vec<String>, state: &StateDir, name: &str) -> Program {
+        Program {
+            path: program("seaway"),
+            args,
+            env: Vec::new(),
+            log: state.log(&daemon_name(CONTROL_PLANE, name)),
+            namespaces: self.namespaces.clone(),
+        }
+    }
+}
+
+/// The API server among the daemons of the control plane.
+pub(crate) const API_SERVER: &str = "apiserver";
+/// The controllers among them.
+pub(crate) const CONTROLLER: &str = "controller";
+
+fn endpoints(loopback: SocketAddr) -> Result<Endpoints, LabError> {
+    let own = control_plane_addresses();
+    let mut all: Vec<IpAddr> = own.iter().map(IpNet::addr).collect();
+    all.extend([
+        IpAddr::from([127, 0, 0, 1]),
+        IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+    ]);
+    for cidr in SERVICE_CIDRS {
+        let cidr: IpNet = cidr
+            .parse()
+            .map_err(|e| LabError::Request(format!("the Service network {cidr}: {e}")))?;
+        all.extend(cidr.hosts().next());
+    }
+    Ok(Endpoints {
+        loopback,
+        underlay: SocketAddr::new(own[0].addr(), API_PORT),
+        all,
+    })
+}
+
+/// Makes the folder that Pods' logs go to.
+pub(crate) fn make_pod_logs(path: &Path) -> Result<(), LabError> {
+    std::fs::create_dir_all(path).on("create", path)
+}
