@@ -22,3 +22,16 @@ pub fn binary(name: &str) -> PathBuf {
     );
     path
 }
+
+/// The kubectl that tests use.
+///
+/// # Panics
+///
+/// If nobody named it: a test that cannot run fails.
+pub fn kubectl() -> PathBuf {
+    let named = std::env::var_os("SEAWAY_KUBECTL");
+    named.map(PathBuf::from).expect(
+        "SEAWAY_KUBECTL names the kubectl to test with: run `cargo xtask test`, or \
+         `cargo xtask setup` and set it to target/tools/*/kubectl",
+    )
+}

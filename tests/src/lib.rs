@@ -9,13 +9,14 @@
 
 mod agent;
 mod binaries;
+pub mod lab;
 mod leftovers;
 mod plugin;
 mod pod;
 pub mod probe;
 
 pub use agent::Node;
-pub use binaries::binary;
+pub use binaries::{binary, kubectl};
 pub use leftovers::Leftovers;
 pub use plugin::{Answer, Call, PluginError};
 pub use pod::Pod;

@@ -1,58 +1,22 @@
 //! The lab as a user has it: real commands, real processes, everything gone afterwards.
 
+mod shell;
+
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use seaway_kernel::netlink::Netlink;
 use seaway_testkit::{eventually, isolate};
 use seaway_tests::binary;
+use seaway_tests::lab::{Lab, good, lab};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs `seaway lab …`.
-fn lab(arguments: &[&str]) -> Output {
-    Command::new(binary("seaway"))
-        .arg("lab")
-        .args(arguments)
-        .output()
-        .expect("started")
-}
-
-/// Runs it, and wants success; gives its output.
-fn good(arguments: &[&str]) -> String {
-    let output = lab(arguments);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {text}\n{errors}");
-    text
-}
-
 fn json(arguments: &[&str]) -> Value {
     let text = good(arguments);
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
-}
-
-/// A lab that is taken down whatever happens.
-struct Lab(&'static str);
-
-impl Lab {
-    fn up(name: &'static str, more: &[&str]) -> Lab {
-        let lab = Lab(name);
-        good(&[&["up", "--name", name], more].concat());
-        lab
-    }
-
-    fn exec(&self, place: &str, command: &[&str]) -> String {
-        good(&[&["exec", "--name", self.0, place, "--"], command].concat())
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        lab(&["down", "--name", self.0]);
-    }
 }
 
 /// The processes of one lab: what names it on its command line, and what its supervisor started.
@@ -105,7 +69,7 @@ fn a_lab_goes_up_checks_every_path_and_leaves_nothing() {
     let before = links();
     {
         let lab_a = Lab::up("a-isolated-1", &[]);
-        let rows = json(&["check", "--name", lab_a.0, "-o", "json"]);
+        let rows = json(&["check", "--name", lab_a.name, "-o", "json"]);
         let rows = rows["rows"].as_array().expect("rows").clone();
         assert!(rows.len() >= 40, "{} rows", rows.len());
         for row in &rows {
@@ -120,7 +84,7 @@ fn a_lab_goes_up_checks_every_path_and_leaves_nothing() {
         let status: Value = serde_json::from_str(&status).expect("JSON");
         assert_eq!(status["attachments"].as_array().map(Vec::len), Some(2));
         assert_eq!(status["drifted"], 0);
-        let running = processes(lab_a.0);
+        let running = processes(lab_a.name);
         assert!(running.len() > 8, "{running:?}");
     }
     assert_eq!(links(), before, "the surrounding namespace is as it was");
@@ -133,29 +97,29 @@ fn two_labs_live_side_by_side_and_a_name_is_taken_once() {
     isolate();
     let first = Lab::up("b-isolated-1", &["--nodes", "1", "--pods", "1"]);
     let second = Lab::up("b-isolated-2", &["--nodes", "1", "--pods", "1"]);
-    let again = lab(&["up", "--name", first.0]);
+    let again = lab(&["up", "--name", first.name]);
     let errors = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(
-        !again.status.success() && errors.contains(first.0),
+        !again.status.success() && errors.contains(first.name),
         "{errors}"
     );
     let names = good(&["list"]);
     assert!(
-        names.contains(first.0) && names.contains(second.0),
+        names.contains(first.name) && names.contains(second.name),
         "{names}"
     );
     for lab in [&first, &second] {
-        good(&["check", "--name", lab.0]);
+        good(&["check", "--name", lab.name]);
     }
     drop(first);
-    good(&["check", "--name", second.0]);
+    good(&["check", "--name", second.name]);
 }
 
 #[test]
 fn sixteen_nodes_reach_each_other() {
     isolate();
     let lab = Lab::up("c-isolated-16", &["--nodes", "16", "--pods", "1"]);
-    let report = json(&["check", "--name", lab.0, "-o", "json"]);
+    let report = json(&["check", "--name", lab.name, "-o", "json"]);
     for row in report["rows"].as_array().expect("rows") {
         assert_eq!(row["ok"], true, "{row}");
     }
@@ -177,7 +141,7 @@ fn r01_a_killed_agent_is_started_again() {
         other => Err(format!("{other:?}")),
     });
     eventually("all is well", LIMIT, || {
-        let output = self::lab(&["check", "--name", lab.0]);
+        let output = self::lab(&["check", "--name", lab.name]);
         if output.status.success() {
             Ok(())
         } else {
@@ -188,7 +152,7 @@ fn r01_a_killed_agent_is_started_again() {
 
 /// The agents of a lab, as the machine numbers them.
 fn processes_in_lab(lab: &Lab) -> Vec<u32> {
-    let needle = format!("/{}/", lab.0);
+    let needle = format!("/{}/", lab.name);
     let entries = std::fs::read_dir("/proc").expect("proc").flatten();
     entries
         .filter_map(|entry| {
@@ -209,21 +173,21 @@ fn kill(pid: u32) {
 fn a_killed_supervisor_takes_everything_along_and_down_clears_up() {
     isolate();
     let lab_e = Lab::up("e-isolated-1", &["--nodes", "1", "--pods", "1"]);
-    let supervisor = processes(lab_e.0)
+    let supervisor = processes(lab_e.name)
         .iter()
         .find(|(_, line)| line.contains("supervise"))
         .cloned();
     let (pid, _) =
-        supervisor.unwrap_or_else(|| panic!("no supervisor in {:?}", processes(lab_e.0)));
+        supervisor.unwrap_or_else(|| panic!("no supervisor in {:?}", processes(lab_e.name)));
     kill(pid);
-    wait_for_no_processes(lab_e.0);
+    wait_for_no_processes(lab_e.name);
     assert!(
-        good(&["list"]).contains(lab_e.0),
+        good(&["list"]).contains(lab_e.name),
         "a dead lab is still listed"
     );
-    good(&["down", "--name", lab_e.0]);
-    assert!(!PathBuf::from("/run/seaway-lab").join(lab_e.0).exists());
-    good(&["down", "--name", lab_e.0]);
+    good(&["down", "--name", lab_e.name]);
+    assert!(!PathBuf::from("/run/seaway-lab").join(lab_e.name).exists());
+    good(&["down", "--name", lab_e.name]);
 }
 
 /// What a check is for: a path that does not work is found, named, and told by the exit code.
@@ -231,7 +195,7 @@ fn a_killed_supervisor_takes_everything_along_and_down_clears_up() {
 fn a_broken_path_fails_the_check_and_only_its_rows() {
     isolate();
     let lab_f = Lab::up("f-isolated-1", &["--nodes", "2", "--pods", "1"]);
-    let check = || lab(&["check", "--name", lab_f.0, "-o", "json"]);
+    let check = || lab(&["check", "--name", lab_f.name, "-o", "json"]);
     let route = ["blackhole", "10.244.2.0/24"];
     lab_f.exec("pod-1-1", &[&["ip", "route", "add"][..], &route].concat());
     let output = check();
@@ -248,4 +212,38 @@ fn a_broken_path_fails_the_check_and_only_its_rows() {
     }
     lab_f.exec("pod-1-1", &[&["ip", "route", "del"][..], &route].concat());
     assert!(check().status.success());
+}
+
+/// Who builds while a lab runs replaces the programs that it was started from.
+#[test]
+fn a_rebuilt_binary_does_not_disturb_a_lab_that_runs() {
+    isolate();
+    let folder = PathBuf::from("/run/built");
+    std::fs::create_dir(&folder).expect("created");
+    let build = || {
+        for name in ["seaway", "seaway-cni"] {
+            let draft = folder.join("draft");
+            std::fs::copy(binary(name), &draft).expect("copied");
+            std::fs::rename(&draft, folder.join(name)).expect("replaced");
+        }
+    };
+    let lab = |arguments: &[&str]| {
+        let mut lab = Command::new(folder.join("seaway"));
+        let output = lab.arg("lab").args(arguments).output().expect("started");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    };
+    build();
+    lab(&[
+        "up",
+        "--name",
+        "g-isolated-1",
+        "--nodes",
+        "1",
+        "--pods",
+        "1",
+    ]);
+    build();
+    lab(&["pod", "create", "--name", "g-isolated-1", "node1/after"]);
+    lab(&["check", "--name", "g-isolated-1"]);
+    lab(&["down", "--name", "g-isolated-1"]);
 }
