@@ -28,6 +28,15 @@ impl Cpus {
         set.map(Cpus).context("asking for the CPUs of this thread")
     }
 
+    /// These but one; all of them if there is no other.
+    pub(crate) fn without(mut self, cpu: usize) -> Result<Cpus> {
+        let all = self;
+        self.0
+            .unset(cpu)
+            .with_context(|| format!("there can be no CPU {cpu}"))?;
+        Ok(if self.0 == CpuSet::new() { all } else { self })
+    }
+
     /// Keeps the calling thread, and what it starts from now on, to these CPUs.
     pub(crate) fn keep_this_thread(&self) -> Result<()> {
         self.keep(Pid::from_raw(0))

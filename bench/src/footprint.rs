@@ -80,7 +80,7 @@ fn sizes(binaries: &Binaries, report: &mut Report) -> Result<()> {
 }
 
 /// Megabytes of a process that are in memory.
-fn resident(pid: u32) -> Result<f64> {
+pub(crate) fn resident(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let kilobytes = resident_of(&text).with_context(|| format!("{path} names no VmRSS"))?;

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigSet, Signal};
@@ -102,6 +102,13 @@ impl Daemon {
             None => Ok(()),
             Some(status) => bail!("the daemon ended ({status}); it said:\n{}", self.said(room)),
         }
+    }
+
+    /// Waits until it ends by itself, well.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        let status = self.child.wait().context("waiting for a program")?;
+        ensure!(status.success(), "a program ended ({status})");
+        Ok(())
     }
 
     /// The end of its log.

@@ -8,6 +8,7 @@
     reason = "a command-line tool talks on its terminal"
 )]
 
+mod api;
 mod binaries;
 mod calibrate;
 mod cluster;
@@ -47,6 +48,8 @@ enum Bench {
     Calibrate(Options),
     /// The agent's memory, idle and with Pods, and how soon it serves after kill -9.
     Agent(footprint::Arguments),
+    /// The API server: creates, lists, watches and memory with many Pods.
+    Api(api::Arguments),
     /// ADD and DEL of Pods beside the reference plugins, and beside the bare netlink floor.
     Cni(cni::Arguments),
     /// TCP from Pod to Pod beside loopback, a bare veth pair, and node to node.
@@ -109,6 +112,7 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.bench {
         Bench::Calibrate(options) => calibrate::run(options, &mut options.report()),
         Bench::Agent(arguments) => footprint::run(arguments),
+        Bench::Api(arguments) => api::run(arguments),
         Bench::Cni(arguments) => cni::run(arguments),
         Bench::Path(arguments) => path::run(arguments),
         Bench::Launch(launch) => launch.run(),
