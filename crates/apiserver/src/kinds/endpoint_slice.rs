@@ -153,14 +153,8 @@ fn ports(errors: &mut Vec<FieldError>, slice: &Value) {
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(format!("{place}.name"), &name.into()));
         }
-        if let Some(number) = read::int(port, "port")
-            && let Some(fault) = names::port_number(number)
-        {
-            errors.push(FieldError::invalid(
-                format!("{place}.port"),
-                &number.into(),
-                fault,
-            ));
+        if let Some(number) = read::int(port, "port") {
+            names::check_port_number(errors, format!("{place}.port"), number);
         }
         let protocol = read::text(port, "protocol");
         one_of(

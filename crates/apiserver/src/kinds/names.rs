@@ -177,13 +177,18 @@ pub(crate) fn port_number(number: i64) -> Option<&'static str> {
 /// Refuses what is neither a port's number nor a port's name.
 pub(crate) fn check_port(errors: &mut Vec<FieldError>, field: String, port: &Value) {
     if let Some(number) = port.as_i64() {
-        if let Some(fault) = port_number(number) {
-            errors.push(FieldError::invalid(field, port, fault));
-        }
+        check_port_number(errors, field, number);
     } else if let Some(name) = port.as_str() {
         push_all(errors, &field, name, port_name(name));
     } else {
         errors.push(FieldError::required(field, ""));
+    }
+}
+
+/// Refuses a number that is no port.
+pub(crate) fn check_port_number(errors: &mut Vec<FieldError>, field: String, number: i64) {
+    if let Some(fault) = port_number(number) {
+        errors.push(FieldError::invalid(field, &number.into(), fault));
     }
 }
 

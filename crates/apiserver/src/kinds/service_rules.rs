@@ -67,13 +67,7 @@ fn ports(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
             }
         }
         let number = read::int(port, "port").unwrap_or_default();
-        if let Some(fault) = names::port_number(number) {
-            errors.push(FieldError::invalid(
-                format!("{place}.port"),
-                &number.into(),
-                fault,
-            ));
-        }
+        names::check_port_number(errors, format!("{place}.port"), number);
         let protocol = read::text(port, "protocol");
         one_of(
             errors,

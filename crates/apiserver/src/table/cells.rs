@@ -47,14 +47,9 @@ pub(super) const fn wide(
     description: &'static str,
     cell: fn(&Value, Timestamp) -> Value,
 ) -> Column {
-    Column {
-        name,
-        kind: "string",
-        format: "",
-        description,
-        priority: 1,
-        cell,
-    }
+    let mut column = text(name, description, cell);
+    column.priority = 1;
+    column
 }
 
 /// The object's name.
