@@ -191,7 +191,7 @@ fn sockets(options: &Options, report: &mut Report) -> Result<()> {
 
 fn one_link(link: &Link<'_>, options: &Options, report: &mut Report) -> Result<()> {
     let trips = link.round_trips(options.amount(20_000))?;
-    let name = link.name;
+    let name = &link.name;
     report.add(label(&format!("{name}-rtt"), "min", "us").alone(min(&trips), trips.len()))?;
     report.add(label(&format!("{name}-rtt"), "p50", "us").alone(median(&trips), trips.len()))?;
     let connections = link.connections(options.amount(2000))?;

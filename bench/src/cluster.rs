@@ -1,8 +1,7 @@
 //! A small cluster to measure: real agents on nodes joined by a wire, Pods attached by the real
 //! plugin.
 //!
-//! A node is a [`Room`] with an uplink to a bridge that stands for the network between nodes. This
-//! is no lab: no restarts, no tools in the Pods, and everything ends with this program.
+//! A node is a [`Room`] with an uplink to an [`Underlay`]. This is no lab: no restarts, no tools in the Pods, and everything ends with this program.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,16 +10,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use seaway_kernel::netns::Netns;
-use seaway_model::Family;
+use seaway_model::{Transport, Wiring};
 use serde_json::{Value, json};
 
 use crate::binaries::Binaries;
 use crate::launch::Daemon;
 use crate::plugin::{Plugin, Pod};
 use crate::room::Room;
-use crate::wire::{self, End};
+use crate::underlay::{UPLINK, Underlay};
 
-const UPLINK: &str = "uplink0";
 const CLUSTER_FILE: &str = "/run/cluster.yaml";
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -32,8 +30,45 @@ pub(crate) const CONFIG: &str = r#"{"cniVersion":"1.1.0","name":"seaway","type":
 pub(crate) struct Cluster {
     /// The nodes.
     pub(crate) nodes: Vec<Node>,
-    /// Holds the bridge that joins them.
-    _wire: Netns,
+    /// What joins them.
+    _between: Netns,
+}
+
+/// How the nodes of a cluster are joined, and what their agents are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The network between them.
+    pub(crate) underlay: Underlay,
+    /// How Pods are joined to their node.
+    pub(crate) wiring: Wiring,
+    /// How packets get to other nodes.
+    pub(crate) transport: Transport,
+    /// Pods that leave the cluster get the node's address.
+    pub(crate) masquerade: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            underlay: Underlay::Flat,
+            wiring: Wiring::default(),
+            transport: Transport::default(),
+            masquerade: true,
+        }
+    }
+}
+
+impl Settings {
+    /// The agent's flags.
+    fn flags(&self) -> Vec<String> {
+        let (wiring, transport) = (self.wiring.to_string(), self.transport.to_string());
+        let mut flags = vec!["--wiring".to_owned(), wiring];
+        flags.extend(["--transport".to_owned(), transport]);
+        if !self.masquerade {
+            flags.push("--no-masquerade".to_owned());
+        }
+        flags
+    }
 }
 
 /// A node.
@@ -45,22 +80,32 @@ pub(crate) struct Node {
     pub(crate) plugin: Plugin,
     name: String,
     addresses: Vec<IpNet>,
+    settings: Settings,
     agent: Option<Daemon>,
 }
 
 impl Cluster {
-    /// Starts so many nodes (at most 100) and waits until their agents serve.
+    /// Starts so many nodes (at most 100) as they are by default, and waits until their agents
+    /// serve.
     pub(crate) fn start(count: usize, binaries: &Binaries) -> Result<Cluster> {
+        Cluster::start_with(Settings::default(), count, binaries)
+    }
+
+    /// Starts so many nodes (at most 100) and waits until their agents serve.
+    pub(crate) fn start_with(
+        settings: Settings,
+        count: usize,
+        binaries: &Binaries,
+    ) -> Result<Cluster> {
         let nodes: Vec<Node> = (1..=count)
-            .map(|n| Node::new(n, binaries))
+            .map(|n| Node::new(n, settings, binaries))
             .collect::<Result<_>>()?;
-        let wire = Netns::create()?;
-        let ports = nodes
-            .iter()
-            .map(|node| node.plug_into(&wire))
-            .collect::<Result<Vec<_>>>()?;
-        wire::bridge(&wire, "br0", &ports)?;
-        let mut cluster = Cluster { nodes, _wire: wire };
+        let namespaces: Vec<&Netns> = nodes.iter().map(|node| node.room.netns()).collect();
+        let between = settings.underlay.join(&namespaces)?;
+        let mut cluster = Cluster {
+            nodes,
+            _between: between,
+        };
         let file = cluster.file();
         for node in &mut cluster.nodes {
             node.write_cluster_file(&file)?;
@@ -92,15 +137,8 @@ fn pod_networks(n: usize) -> [String; 2] {
     ]
 }
 
-fn node_addresses(n: usize) -> Vec<IpNet> {
-    let [v4, v6] = [format!("172.20.0.{n}/24"), format!("fd00:20::{n}/64")];
-    [v4, v6]
-        .map(|text| text.parse().expect("numbers up to 100 fit both"))
-        .to_vec()
-}
-
 impl Node {
-    fn new(n: usize, binaries: &Binaries) -> Result<Node> {
+    fn new(n: usize, settings: Settings, binaries: &Binaries) -> Result<Node> {
         let plugin = Plugin {
             program: binaries.program("seaway-cni")?,
             search: binaries.dir().to_owned(),
@@ -110,26 +148,10 @@ impl Node {
             room: Room::new()?,
             plugin,
             name: format!("node-{n}"),
-            addresses: node_addresses(n),
+            addresses: settings.underlay.addresses(n).to_vec(),
+            settings,
             agent: None,
         })
-    }
-
-    /// Plugs the uplink into the wire and gives the port's name.
-    fn plug_into(&self, wire: &Netns) -> Result<String> {
-        let port = format!("to-{}", self.name);
-        let uplink = End {
-            netns: self.room.netns(),
-            name: UPLINK,
-            addresses: &self.addresses,
-        };
-        let other = End {
-            netns: wire,
-            name: &port,
-            addresses: &[],
-        };
-        wire::pair(&uplink, &other)?;
-        Ok(port)
     }
 
     fn write_cluster_file(&self, text: &str) -> Result<()> {
@@ -148,7 +170,8 @@ impl Node {
         let args = args
             .into_iter()
             .chain(["--uplink", UPLINK])
-            .map(str::to_owned);
+            .map(str::to_owned)
+            .chain(self.settings.flags());
         let program = binaries.program("seaway")?;
         let log = Path::new("/run/agent.log");
         let agent = Daemon::start(&self.room, &program, &args.collect::<Vec<_>>(), log);
@@ -186,19 +209,15 @@ impl Node {
         Ok(start.elapsed())
     }
 
+    /// Kills the agent as a crash would; what it made is still in force.
+    pub(crate) fn end_agent(&mut self) {
+        self.agent = None;
+    }
+
     /// The agent's process id.
     pub(crate) fn agent_pid(&self) -> Result<u32> {
         let agent = self.agent.as_ref().context("this node has no agent")?;
         Ok(agent.pid())
-    }
-
-    /// The node's own address of a family.
-    pub(crate) fn address(&self, family: Family) -> Result<IpAddr> {
-        let of_family = |net: &&IpNet| Family::of_net(net) == family;
-        let net = self.addresses.iter().find(of_family);
-        Ok(net
-            .with_context(|| format!("{} has no {family} address", self.name))?
-            .addr())
     }
 
     /// Attaches a Pod and gives its addresses.
@@ -242,9 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_have_both_families_and_networks_apart() {
-        let families: Vec<_> = node_addresses(2).iter().map(Family::of_net).collect();
-        assert_eq!(families, Family::ALL);
+    fn nodes_have_networks_apart() {
         assert_ne!(pod_networks(1), pod_networks(2));
     }
 }

@@ -77,7 +77,17 @@ fn duration(time: TimeVal) -> Duration {
 
 /// CPU time of a process that runs, from `/proc/PID/schedstat` of its threads.
 pub(crate) fn of_process(pid: u32) -> Result<Duration> {
+    of_process_without(pid, "")
+}
+
+/// The same without the threads of a name: what they do is not what is measured.
+pub(crate) fn of_process_without(pid: u32, name: &str) -> Result<Duration> {
+    let is_named = |thread: &i32| {
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/comm"));
+        comm.is_ok_and(|comm| comm.trim_end() == name)
+    };
     let threads = threads_of(pid)?.into_iter();
+    let threads = threads.filter(|thread| !is_named(thread));
     Ok(threads
         .filter_map(|thread| scheduled(&format!("/proc/{pid}/task/{thread}")))
         .sum())

@@ -81,16 +81,19 @@ fn sizes(binaries: &Binaries, report: &mut Report) -> Result<()> {
 
 /// Megabytes of a process that are in memory.
 pub(crate) fn resident(pid: u32) -> Result<f64> {
+    memory(pid, "VmRSS:")
+}
+
+/// Megabytes of a process under a name of `/proc/PID/status`.
+pub(crate) fn memory(pid: u32, name: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let kilobytes = resident_of(&text).with_context(|| format!("{path} names no VmRSS"))?;
+    let kilobytes = kilobytes_of(&text, name).with_context(|| format!("{path} has no {name}"))?;
     Ok(kilobytes * 1024.0 / 1e6)
 }
 
-fn resident_of(status: &str) -> Option<f64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn kilobytes_of(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -100,7 +103,8 @@ mod tests {
 
     #[test]
     fn resident_memory_is_read() {
-        assert_eq!(resident_of("Name:\ta\nVmRSS:\t    1234 kB\n"), Some(1234.0));
-        assert_eq!(resident_of("Name:\ta kernel thread\n"), None);
+        let read = |text| kilobytes_of(text, "VmRSS:");
+        assert_eq!(read("Name:\ta\nVmRSS:\t    1234 kB\n"), Some(1234.0));
+        assert_eq!(read("Name:\ta kernel thread\n"), None);
     }
 }

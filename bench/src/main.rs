@@ -15,8 +15,10 @@ mod cluster;
 mod cni;
 mod cpu;
 mod footprint;
+mod hand;
 mod launch;
 mod machine;
+mod nodes;
 mod path;
 mod plugin;
 mod pressure;
@@ -25,6 +27,7 @@ mod room;
 mod rounds;
 mod stats;
 mod tcp;
+mod underlay;
 mod wire;
 
 use std::process::ExitCode;
@@ -52,7 +55,9 @@ enum Bench {
     Api(api::Arguments),
     /// ADD and DEL of Pods beside the reference plugins, and beside the bare netlink floor.
     Cni(cni::Arguments),
-    /// TCP from Pod to Pod beside loopback, a bare veth pair, and node to node.
+    /// What another node costs an agent that knows ten, a hundred, or thousands of them.
+    Nodes(nodes::Arguments),
+    /// TCP from Pod to Pod, of every wiring and transport, beside the bare path.
     Path(path::Arguments),
     #[command(hide = true)]
     Launch(launch::Launch),
@@ -114,6 +119,7 @@ fn run(cli: &Cli) -> Result<()> {
         Bench::Agent(arguments) => footprint::run(arguments),
         Bench::Api(arguments) => api::run(arguments),
         Bench::Cni(arguments) => cni::run(arguments),
+        Bench::Nodes(arguments) => nodes::run(arguments),
         Bench::Path(arguments) => path::run(arguments),
         Bench::Launch(launch) => launch.run(),
     }

@@ -30,6 +30,61 @@ pub(crate) struct Row {
     pub(crate) ci: Option<[f64; 2]>,
     /// How many rounds (or samples, for what has no rounds) the figure stands on.
     pub(crate) rounds: usize,
+    /// What is aimed at, and whether it is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) aim: Option<String>,
+}
+
+/// What a figure is to reach. Nothing fails when it does not: it is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Aim {
+    /// It, or its ratio where it has one, is to be no less.
+    AtLeast(f64),
+    /// It, or its ratio where it has one, is to be no more.
+    AtMost(f64),
+}
+
+impl Aim {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Aim::AtLeast(bound) => value >= bound,
+            Aim::AtMost(bound) => value <= bound,
+        }
+    }
+
+    /// The verdict in words; a miss that the interval does not bear out is called open.
+    fn judge(self, value: f64, ci: Option<[f64; 2]>) -> String {
+        let could_be = ci.is_some_and(|ci| ci.iter().any(|end| self.is_met(*end)));
+        let verdict = match (self.is_met(value), could_be) {
+            (true, _) => "met",
+            (false, true) => "open",
+            (false, false) => "missed",
+        };
+        match self {
+            Aim::AtLeast(bound) => format!(">= {bound}: {verdict}"),
+            Aim::AtMost(bound) => format!("<= {bound}: {verdict}"),
+        }
+    }
+}
+
+impl Row {
+    /// The row with what its value is to reach, whatever its ratio.
+    pub(crate) fn judged_by_value(self, aim: Aim) -> Row {
+        let verdict = aim.judge(self.value, None);
+        Row {
+            aim: Some(verdict),
+            ..self
+        }
+    }
+
+    /// The row with what is aimed at.
+    pub(crate) fn judged(self, aim: Aim) -> Row {
+        let verdict = aim.judge(self.ratio.unwrap_or(self.value), self.ci);
+        Row {
+            aim: Some(verdict),
+            ..self
+        }
+    }
 }
 
 /// What a figure is of.
@@ -58,6 +113,7 @@ impl Label {
             ratio: None,
             ci: None,
             rounds,
+            aim: None,
         }
     }
 
@@ -137,7 +193,7 @@ fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_BORDERS_ONLY_CONDENSED);
     table.set_header([
-        "case", "metric", "value", "", "baseline", "ratio", "95 % CI", "rounds",
+        "case", "metric", "value", "", "baseline", "ratio", "95 % CI", "rounds", "aim",
     ]);
     for row in rows {
         table.add_row(cells(row));
@@ -150,7 +206,7 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &Row) -> [String; 9] {
     [
         row.case.clone(),
         row.metric.to_owned(),
@@ -164,6 +220,7 @@ fn cells(row: &Row) -> [String; 8] {
             .map(|[low, high]| format!("{} .. {}", short(low), short(high)))
             .unwrap_or_default(),
         row.rounds.to_string(),
+        row.aim.clone().unwrap_or_default(),
     ]
 }
 
@@ -214,6 +271,23 @@ mod tests {
         for part in ["add-serial", "ptp", "0.250x", "0.250 .. 0.250"] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+    }
+
+    #[test]
+    fn an_aim_is_met_missed_or_open() {
+        let judged = |ratios: [f64; 3], aim| {
+            let row = label().beside(&ratios, "bare", &[1.0; 3]).judged(aim);
+            row.aim.expect("it was judged")
+        };
+        assert_eq!(judged([0.98; 3], Aim::AtLeast(0.97)), ">= 0.97: met");
+        assert_eq!(judged([0.9; 3], Aim::AtLeast(0.97)), ">= 0.97: missed");
+        assert_eq!(
+            judged([0.9, 0.95, 0.99], Aim::AtLeast(0.97)),
+            ">= 0.97: open"
+        );
+        assert_eq!(judged([1.1; 3], Aim::AtMost(1.05)), "<= 1.05: missed");
+        let alone = label().alone(0.4, 1).judged(Aim::AtMost(1.0));
+        assert_eq!(alone.aim.as_deref(), Some("<= 1: met"));
     }
 
     #[test]

@@ -30,7 +30,7 @@ const SOCKET_BUFFER: usize = 128 * 1024;
 #[derive(Debug)]
 pub(crate) struct Link<'a> {
     /// Its name in the report.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     client: &'a Netns,
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
@@ -60,7 +60,7 @@ pub(crate) struct Rate {
 impl<'a> Link<'a> {
     /// Starts a server at `address` in `server`, to be reached from `client`.
     pub(crate) fn new(
-        name: &'static str,
+        name: &str,
         server: &Netns,
         address: IpAddr,
         client: &'a Netns,
@@ -77,7 +77,7 @@ impl<'a> Link<'a> {
         let cpus = Cpus::one(cpu)?;
         let server = std::thread::spawn(move || serve(&listener, cpus));
         Ok(Link {
-            name,
+            name: name.to_owned(),
             client,
             address,
             server: Some(server),

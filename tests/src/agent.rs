@@ -1,5 +1,4 @@
-//! A node: isolated namespaces, an uplink, a cluster file, and an agent that can be killed and
-//! started again.
+//! The agent of a node: a process that can be killed and started again, and asked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +9,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use seaway_cni::request::{Reply, Request};
 use seaway_cni::wire::{Connection, Deadline};
-use seaway_kernel::netlink::{LinkSet, LinkTarget, Netlink, Request as Link, VethPeer, VethSpec};
 use seaway_kernel::netns::Netns;
-use seaway_testkit::{eventually, isolate};
+use seaway_testkit::eventually;
 use serde_json::Value;
 
 use crate::binary;
@@ -20,48 +18,41 @@ use crate::binary;
 /// How long anything may take that is not measured.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// What the cluster file of a [`Node`] says at first.
-const CLUSTER: &str = "
-nodes:
-- name: node1
-  addresses: [192.168.7.1, 'fd00:7::1']
-  podCIDRs: [10.244.1.0/24, 'fd00:10:244:1::/64']
-- name: node2
-  addresses: [192.168.7.2, 'fd00:7::2']
-  podCIDRs: [10.244.2.0/24, 'fd00:10:244:2::/64']
-";
-
-/// A node under test, in the namespaces of the calling thread.
-pub struct Node {
-    agent: Option<Child>,
+/// The agent of a node, running or not.
+pub struct Agent {
+    /// The node's name.
+    pub name: String,
+    /// Flags beyond those that say who and where; they hold from the next start on.
+    pub flags: Vec<String>,
+    netns: Netns,
+    folder: PathBuf,
+    cluster_file: PathBuf,
+    process: Option<Child>,
     log: PathBuf,
 }
 
-impl Node {
-    /// Isolates the calling thread and makes a node with a running agent.
-    pub fn start() -> Node {
-        let mut node = Node::without_agent();
-        node.start_agent();
-        node
+impl Agent {
+    /// An agent that is not started: of the node `name` in `netns`, with its state in `folder`.
+    pub fn new(name: &str, netns: Netns, folder: &Path, cluster_file: &Path) -> Agent {
+        Agent {
+            name: name.to_owned(),
+            flags: Vec::new(),
+            netns,
+            folder: folder.to_owned(),
+            cluster_file: cluster_file.to_owned(),
+            process: None,
+            log: PathBuf::from(format!("/run/agent-{name}.log")),
+        }
     }
 
-    /// Isolates the calling thread and makes a node whose agent is not started yet.
-    pub fn without_agent() -> Node {
-        isolate();
-        make_uplink();
-        fs::create_dir_all("/run/netns").expect("folder");
-        let node = Node {
-            agent: None,
-            log: PathBuf::from("/run/agent.log"),
-        };
-        node.write_cluster(CLUSTER);
-        node
+    /// The node's network namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
     }
 
-    /// Replaces the cluster file, as its writers do.
-    pub fn write_cluster(&self, text: &str) {
-        fs::write("/run/cluster.yaml.new", text).expect("written");
-        fs::rename("/run/cluster.yaml.new", "/run/cluster.yaml").expect("renamed");
+    /// Where the agent listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
     }
 
     /// Starts the agent and waits until it serves and is ready.
@@ -70,36 +61,48 @@ impl Node {
         self.wait_ready();
     }
 
-    /// Starts the agent with more variables, and waits for its socket only.
+    /// Starts the agent with more variables, and waits for nothing.
     pub fn spawn_agent(&mut self, variables: &[(&str, &str)]) {
-        assert!(self.agent.is_none(), "the agent runs");
+        assert!(self.process.is_none(), "the agent runs");
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(&self.log)
             .expect("log");
-        let child = Command::new(binary("seaway"))
-            .args([
-                "agent",
-                "--node-name",
-                "node1",
-                "--cluster-file",
-                "/run/cluster.yaml",
-            ])
+        let mut command = Command::new(binary("seaway"));
+        command
+            .args(["agent", "--node-name", &self.name])
+            .arg("--cluster-file")
+            .arg(&self.cluster_file)
+            .arg("--state-dir")
+            .arg(&self.folder)
+            .args(&self.flags)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
-            .stderr(log)
-            .spawn()
-            .expect("agent started");
-        self.agent = Some(child);
+            .stderr(log);
+        let child = self.netns.run(|| command.spawn()).expect("namespace");
+        self.process = Some(child.expect("agent started"));
     }
 
     /// Waits until the agent says that it is ready.
     pub fn wait_ready(&self) {
         eventually("the agent is ready", LIMIT, || match self.try_status() {
             Some(status) if status["ready"] == true => Ok(()),
-            other => Err(other),
+            other => Err((other, self.log())),
+        });
+    }
+
+    /// Waits until the agent is ready and every row is in force, with nothing unplanned beside.
+    pub fn wait_settled(&self) {
+        self.wait_ready();
+        eventually("every row is in force", LIMIT, || {
+            let (drift, status) = (self.drift(), self.status());
+            if drift.is_empty() && status["failures"] == serde_json::json!([]) {
+                Ok(())
+            } else {
+                Err((drift, status["failures"].clone()))
+            }
         });
     }
 
@@ -113,18 +116,32 @@ impl Node {
         self.ask(&Request::Status)
     }
 
+    /// All rows, planned and observed.
+    pub fn rows(&self) -> Vec<Value> {
+        let report = self.ask(&Request::Tables).expect("the agent answers");
+        report["rows"].as_array().expect("rows").clone()
+    }
+
     /// The rows that are not as planned.
     pub fn drift(&self) -> Vec<Value> {
-        let report = self.ask(&Request::Tables).expect("the agent answers");
-        let rows = report["rows"].as_array().expect("rows").clone();
-        rows.into_iter()
-            .filter(|row| row["state"] != "in-force")
-            .collect()
+        let mut rows = self.rows();
+        rows.retain(|row| row["state"] != "in-force");
+        rows
+    }
+
+    /// How many packets the node's filters have dropped for this reason.
+    pub fn drops(&self, reason: &str) -> u64 {
+        let count = self.all_drops()[reason].as_u64();
+        count.unwrap_or_default()
+    }
+
+    /// What the node's filters have dropped, by reason.
+    pub fn all_drops(&self) -> Value {
+        self.status()["network"]["drops"].clone()
     }
 
     fn ask(&self, request: &Request) -> Option<Value> {
-        let socket = Path::new(seaway_cni::DEFAULT_SOCKET);
-        let mut connection = Connection::open(socket, Deadline::after(LIMIT)).ok()?;
+        let mut connection = Connection::open(&self.socket(), Deadline::after(LIMIT)).ok()?;
         match connection.exchange(request, None).ok()? {
             Reply::Ok(value) => Some(value),
             Reply::Error(error) => panic!("the agent refuses: {error}"),
@@ -133,14 +150,20 @@ impl Node {
 
     /// The agent's process.
     pub fn agent_pid(&self) -> u32 {
-        self.agent.as_ref().expect("the agent runs").id()
+        self.process.as_ref().expect("the agent runs").id()
     }
 
     /// Kills the agent as a crash would, and waits for its end.
     pub fn kill_agent(&mut self) {
-        let mut agent = self.agent.take().expect("the agent runs");
+        let mut agent = self.process.take().expect("the agent runs");
         agent.kill().expect("killed");
         agent.wait().expect("ended");
+    }
+
+    /// Starts it anew, with what flags it has by now.
+    pub fn restart_agent(&mut self) {
+        self.kill_agent();
+        self.start_agent();
     }
 
     /// Sends the agent a signal.
@@ -153,18 +176,18 @@ impl Node {
     /// was killed by a signal.
     pub fn wait_for_death(&mut self) -> bool {
         use std::os::unix::process::ExitStatusExt;
-        let agent = self.agent.as_mut().expect("the agent runs");
+        let agent = self.process.as_mut().expect("the agent runs");
         let status = eventually("the agent ends", LIMIT, || match agent.try_wait() {
             Ok(Some(status)) => Ok(status),
             other => Err(other),
         });
-        self.agent = None;
+        self.process = None;
         status.signal().is_some()
     }
 
     /// Whether the agent still runs.
     pub fn agent_is_alive(&mut self) -> bool {
-        self.agent
+        self.process
             .as_mut()
             .is_some_and(|agent| agent.try_wait().is_ok_and(|s| s.is_none()))
     }
@@ -175,52 +198,17 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for Agent {
     fn drop(&mut self) {
-        if let Some(mut agent) = self.agent.take() {
+        if let Some(mut agent) = self.process.take() {
             let _ = agent.kill();
             let _ = agent.wait();
         }
         if std::thread::panicking() {
             #[expect(clippy::print_stderr, reason = "artefacts of a failed test")]
             {
-                eprintln!("--- the agent's log ---\n{}", self.log());
+                eprintln!("--- the log of {}'s agent ---\n{}", self.name, self.log());
             }
         }
     }
-}
-
-/// `eth0`, with the node's addresses, up; its other end is the wire.
-fn make_uplink() {
-    let here = Netns::current().expect("namespace");
-    let mut netlink = Netlink::open().expect("rtnetlink");
-    let peer = VethPeer {
-        name: "wire",
-        index: None,
-        mac: None,
-        mtu: None,
-        netns: std::os::fd::AsFd::as_fd(&here),
-    };
-    let spec = VethSpec {
-        name: "eth0",
-        index: None,
-        mac: None,
-        mtu: None,
-        group: None,
-        up: false,
-        peer,
-    };
-    netlink.send_all(&[Link::veth(spec)]).expect("uplink");
-    let index = netlink.link_index("eth0").expect("dump").expect("there");
-    let up = LinkSet {
-        up: Some(true),
-        ..LinkSet::default()
-    };
-    let requests = [
-        Link::add_address(index, "192.168.7.1/24".parse().expect("valid")),
-        Link::add_address(index, "fd00:7::1/64".parse().expect("valid")),
-        Link::set_link(LinkTarget::Index(index), up.clone()),
-        Link::set_link(LinkTarget::Name("wire"), up),
-    ];
-    netlink.send_all(&requests).expect("uplink up");
 }

@@ -1,5 +1,5 @@
-//! What the scenario tests stand on: a node in namespaces of its own, with the real agent and the
-//! real plugin, called as libcni calls it.
+//! What the scenario tests stand on: nodes in namespaces of their own, with the real agent and the
+//! real plugin, called as libcni calls it; alone or as a small cluster.
 
 #![expect(
     clippy::expect_used,
@@ -11,12 +11,17 @@ mod agent;
 mod binaries;
 pub mod lab;
 mod leftovers;
+pub mod matrix;
+pub mod net;
+mod node;
 mod plugin;
 mod pod;
 pub mod probe;
+pub mod shell;
 
-pub use agent::Node;
+pub use agent::Agent;
 pub use binaries::{binary, kubectl};
 pub use leftovers::Leftovers;
+pub use node::Node;
 pub use plugin::{Answer, Call, PluginError};
 pub use pod::Pod;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use seaway_kernel::netns::{Netns, unpin};
 use seaway_model::Family;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::Agent;
 use crate::plugin::{Answer, Call, addresses};
 
 /// A Pod: its namespace lives as long as this, or until [`Pod::destroy`].
@@ -22,6 +23,10 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// The result of its ADD.
     pub result: Value,
+    /// What the runtime adds to the configuration (`runtimeConfig`), if anything.
+    pub runtime_config: Value,
+    /// The agent that serves it, when it is not at the usual place.
+    pub socket: Option<PathBuf>,
 }
 
 impl Pod {
@@ -36,6 +41,8 @@ impl Pod {
             netns: Some(netns),
             addresses: Vec::new(),
             result: Value::Null,
+            runtime_config: Value::Null,
+            socket: None,
         }
     }
 
@@ -46,9 +53,29 @@ impl Pod {
         pod
     }
 
+    /// Makes a namespace for a Pod of this node; nothing is attached.
+    pub fn of(agent: &Agent, container: &str) -> Pod {
+        let mut pod = Pod::new(container);
+        pod.socket = Some(agent.socket());
+        pod
+    }
+
+    /// The same Pod with a `runtimeConfig`.
+    pub fn asking(mut self, runtime_config: Value) -> Pod {
+        self.runtime_config = runtime_config;
+        self
+    }
+
     /// A call for this Pod.
     pub fn call(&self, command: &str) -> Call {
-        Call::new(command, &self.container).netns(&self.path)
+        let mut call = Call::new(command, &self.container).netns(&self.path);
+        if let Some(socket) = &self.socket {
+            call = call.config("socket", json!(socket));
+        }
+        if !self.runtime_config.is_null() {
+            call = call.config("runtimeConfig", self.runtime_config.clone());
+        }
+        call
     }
 
     /// ADD.

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::command::{self, cargo};
 use crate::{dist, setup};
 
-const NAMES: [&str; 5] = ["agent", "api", "calibrate", "cni", "path"];
+const NAMES: [&str; 6] = ["agent", "api", "calibrate", "cni", "nodes", "path"];
 
 /// Runs the benchmark that the first argument names; its exit code is ours.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {

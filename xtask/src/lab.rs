@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: the first look at Seaway, from nothing to a checked two-node lab.
 //!
-//! It only strings together what a user of the `seaway` binary would type.
+//! It only strings together what a user of the `seaway` binary would type. What it is called with is
+//! for `seaway lab up`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,13 +17,14 @@ const NAME: &str = "demo";
 const SAMPLE: &str = "deploy/samples/hello.yaml";
 
 /// Brings the lab up, checks every path, and ends as the check ends.
-pub(crate) fn run() -> Result<ExitCode> {
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     setup::require_root("a lab")?;
     setup::ensure(setup::Scope::Lab)?;
     let kubectl = kubectl::ensure()?;
     let seaway = dist::build()?.join("seaway");
     take_down_leftover(&seaway)?;
-    command::run(&mut program(&seaway, &["lab", "up", "--name", NAME]))?;
+    let mut up = program(&seaway, &["lab", "up", "--name", NAME]);
+    command::run(up.args(arguments))?;
     for arguments in [
         &["apply", "-f", SAMPLE][..],
         &["rollout", "status", "deployment/hello", "--timeout=120s"],

@@ -30,7 +30,8 @@ The commands of the project, run as `cargo xtask NAME`:
 
   setup          install what is missing on this machine (Debian packages, cargo-nextest, kubectl)
   lab            bring up a two-node lab in network namespaces, deploy a sample, check every path
-  test           everything that CI runs
+                 [what `seaway lab up` takes, such as --underlay routed --transport vxlan]
+  test           everything that CI runs [--full-matrix: with all ways between Pods]
   bench NAME     run a benchmark (agent, api, calibrate, cni, path) [--json] [--help for more]
   build          build the static binaries that users run
   lint           formatting, clippy with warnings denied, length of files
@@ -57,11 +58,11 @@ fn run(args: &[String]) -> Result<ExitCode> {
     };
     match name {
         "bench" => return bench::run(rest),
+        "lab" => return lab::run(rest),
+        "test" => test::run(rest)?,
         "help" | "--help" | "-h" => print!("{HELP}"),
         _ if !rest.is_empty() => bail!("`cargo xtask {name}` takes no arguments, got {rest:?}"),
         "setup" => setup::ensure(setup::Scope::All)?,
-        "lab" => return lab::run(),
-        "test" => test::run()?,
         "build" => dist::build().map(drop)?,
         "lint" => lint::run()?,
         "layers" => layers::run()?,

@@ -49,12 +49,18 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "iproute2",
-        scope: Scope::All,
+        scope: Scope::Bench,
         proof: "ip",
+    },
+    // Both kinds of it, as rules of others that are to be found.
+    Package {
+        name: "iptables",
+        scope: Scope::All,
+        proof: "iptables-legacy",
     },
     Package {
         name: "nftables",
-        scope: Scope::All,
+        scope: Scope::Bench,
         proof: "nft",
     },
     Package {

@@ -2,21 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::command::{self, cargo};
 use crate::{dist, kubectl, layers, lint, setup};
 
+/// Every valid way between Pods is tried, instead of those in which every two choices meet.
+const FULL_MATRIX: &str = "--full-matrix";
+/// How the tests are told.
+const FULL_MATRIX_VARIABLE: &str = "SEAWAY_FULL_MATRIX";
+
 /// Runs the stages in order and stops at the first that fails.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let full_matrix = match arguments {
+        [] => false,
+        [one] if one == FULL_MATRIX => true,
+        other => bail!("`cargo xtask test` takes {FULL_MATRIX} or nothing, got {other:?}"),
+    };
     setup::require_root("the test suite")?;
     let mut stages = Stages::default();
-    let result = all(&mut stages);
+    let result = all(&mut stages, full_matrix);
     eprint!("{}", stages.table());
     result
 }
 
-fn all(stages: &mut Stages) -> Result<()> {
+fn all(stages: &mut Stages, full_matrix: bool) -> Result<()> {
     stages.run("setup", || setup::ensure(setup::Scope::All))?;
     let kubectl = kubectl::ensure()?;
     stages.run("lint", lint::run)?;
@@ -29,6 +39,9 @@ fn all(stages: &mut Stages) -> Result<()> {
     stages.run("tests", || {
         let mut nextest = cargo(&["nextest", "run", "--workspace"]);
         nextest.env("SEAWAY_BIN_DIR", &binaries);
+        if full_matrix {
+            nextest.env(FULL_MATRIX_VARIABLE, "1");
+        }
         command::run(nextest.env(kubectl::VARIABLE, &kubectl))
     })
 }
@@ -58,6 +71,17 @@ impl Stages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_flag_that_there_is_is_taken() {
+        let error = run(&["--full".to_owned()])
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.contains(FULL_MATRIX) && error.contains("--full\""),
+            "{error}"
+        );
+    }
 
     #[test]
     fn a_failed_stage_is_named_and_timed_all_the_same() {

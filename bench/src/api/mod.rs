@@ -4,12 +4,12 @@
 //! threads. What the server costs is its CPU time; wall times also hold what the client does.
 //! This file says what is measured in which order; how is in the modules below.
 
-mod client;
+pub(crate) mod client;
 mod fill;
 mod list;
 mod memory;
 mod pods;
-mod server;
+pub(crate) mod server;
 mod watch;
 
 use anyhow::{Result, ensure};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustls::{ClientConfig, RootCertStore};
+use serde_json::json;
 
 use super::client::{Connection, Connector, Request};
 use super::pods;
@@ -66,6 +67,29 @@ impl Site {
             program: binaries.program("seaway")?,
             connector: Connector::new(netns, ADDRESS, Arc::new(tls), TOKEN),
         })
+    }
+
+    /// Where servers live.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// A kubeconfig for whoever lives in the same room.
+    pub(crate) fn kubeconfig(&self) -> String {
+        let cluster = json!({
+            "server": format!("https://{ADDRESS}"),
+            "certificate-authority": CERTIFICATE,
+        });
+        // JSON is YAML.
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "bench",
+            "clusters": [{"name": "bench", "cluster": cluster}],
+            "users": [{"name": "bench", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+        })
+        .to_string()
     }
 
     /// Starts the binary for nothing: what every start of it takes at least.

@@ -28,6 +28,9 @@ pub enum AgentError {
         .0.display()
     )]
     AlreadyRunning(PathBuf),
+    /// There are Pods that a cleaning up would cut off.
+    #[error("{0} Pods are attached: drain the node first, or give --force to cut them off")]
+    PodsAttached(usize),
     /// A thread could not be started.
     #[error("start thread {0}: {1}")]
     Thread(&'static str, io::Error),

@@ -2,18 +2,24 @@
 //! them so, and attaches Pods on behalf of the CNI plugin.
 //!
 //! Threads: one per request on the socket, the *keeper* that applies cluster changes and repairs
-//! drift, the *reaper* that deletes dying links in groups, and the source's own. All are synchronous
-//! but the last, which may be at home on an async runtime. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
+//! drift, the *reaper* that deletes dying links in groups, the *prober* that looks for paths that
+//! swallow large packets, and the source's own. All are synchronous but the last, which may be at
+//! home on an async runtime. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
 //! the network.
 //!
 //! State outside the process: the kernel's (see `seaway-kernel`), and caches in the state
 //! directory that may be lost at any time ([`records`]).
 
+mod bridged;
+mod cleanup;
 mod cni;
 mod error;
+mod journal;
 mod keeper;
+mod pathmtu;
 mod reaper;
 mod records;
+mod recover;
 mod report;
 mod run;
 mod server;
@@ -22,10 +28,17 @@ mod shared;
 mod simulation;
 mod source;
 mod state;
+mod strangers;
 
+pub use cleanup::{CleanupConfig, CleanupReport, cleanup};
 pub use error::AgentError;
-pub use report::{AttachmentReport, PoolReport, Status, TablesReport};
+pub use journal::JournalEntry;
+pub use pathmtu::{PathReport, PathsReport};
+pub use report::{
+    AttachmentReport, NetworkReport, PoolReport, Status, TablesReport, WaitingWiring,
+};
 pub use run::{AgentConfig, run};
 pub use source::ClusterSource;
 pub use source::api::ApiSource;
 pub use source::file::{ClusterFileError, parse as parse_cluster_file};
+pub use strangers::StrangersReport;

@@ -70,5 +70,6 @@ pub(crate) fn reap(shared: &Shared) -> bool {
         .retain(|attachment| !doomed.contains(attachment));
     drop(state);
     shared.announce();
+    shared.rewire_if_due();
     true
 }

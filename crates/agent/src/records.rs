@@ -5,6 +5,9 @@
 //!
 //! - `attachments/<host link>.json`: a [`Record`];
 //! - `cursors.json`: the address handed out last, by pod CIDR.
+//!
+//! Beside them, and truth as far as anybody knows it, is `uplink-settings.json`: what settings of the
+//! uplink were before us. It is the realiser's.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use seaway_kernel::realise::PodNetns;
-use seaway_model::{Attachment, AttachmentId, PodName, host_link_name};
+use seaway_model::{Attachment, AttachmentId, PodName, Wiring, host_link_name};
 use serde::{Deserialize, Serialize};
 
 /// What is known of an attachment beside the kernel's own.
@@ -24,6 +27,9 @@ pub(crate) struct Record {
     pub(crate) pod: Option<PodName>,
     pub(crate) netns_path: Option<PathBuf>,
     pub(crate) netns: Option<PodNetns>,
+    /// How it was wired; the kernel's own word is good only as long as nobody touches the link.
+    #[serde(default)]
+    pub(crate) wiring: Option<Wiring>,
 }
 
 impl Record {
@@ -34,6 +40,7 @@ impl Record {
             pod: None,
             netns_path: None,
             netns: None,
+            wiring: None,
         }
     }
 }
@@ -43,16 +50,39 @@ impl Record {
 pub(crate) struct Records {
     folder: PathBuf,
     cursors: PathBuf,
+    saved: PathBuf,
 }
 
 impl Records {
     pub(crate) fn open(state_dir: &Path) -> io::Result<Records> {
-        let folder = state_dir.join("attachments");
+        let folder = Records::folder_in(state_dir);
         fs::create_dir_all(&folder)?;
         Ok(Records {
             folder,
             cursors: state_dir.join("cursors.json"),
+            saved: Records::saved_settings_in(state_dir),
         })
+    }
+
+    /// The folder of the records in a state directory.
+    pub(crate) fn folder_in(state_dir: &Path) -> PathBuf {
+        state_dir.join("attachments")
+    }
+
+    /// The files in a state directory.
+    pub(crate) fn files_in(state_dir: &Path) -> [PathBuf; 2] {
+        let cursors = state_dir.join("cursors.json");
+        [cursors, Records::saved_settings_in(state_dir)]
+    }
+
+    /// Where the realiser keeps what settings of the uplink were before us.
+    pub(crate) fn saved_settings_in(state_dir: &Path) -> PathBuf {
+        state_dir.join("uplink-settings.json")
+    }
+
+    /// Where the realiser keeps what settings of the uplink were before us. It alone writes there.
+    pub(crate) fn saved_settings(&self) -> &Path {
+        &self.saved
     }
 
     fn path(&self, id: &AttachmentId) -> PathBuf {

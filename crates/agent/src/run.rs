@@ -9,17 +9,19 @@ use std::thread;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use seaway_api::NodeVoice;
 use seaway_cni::notes::Notes;
 use seaway_kernel::realise::{DeviceInfo, Devices, LinuxHost, Observed, StrangeLink};
 use seaway_kernel::uplink::UplinkRule;
-use seaway_model::{AttachmentId, Device, NodeName, host_link_name};
+use seaway_model::{AttachmentId, Device, LinkKind, NodeName, Settings, Wiring, host_link_name};
 
 use crate::error::AgentError;
+use crate::journal::Journal;
 use crate::records::{Record, Records};
 use crate::shared::{Keeper as KeeperHandle, Shared};
 use crate::source::{ClusterSource, Sink, Source};
 use crate::state::State;
-use crate::{cni, keeper, reaper, server};
+use crate::{cni, keeper, pathmtu, reaper, recover, server};
 
 /// How the agent is to run.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct AgentConfig {
     pub cluster: ClusterSource,
     /// How to find the uplink.
     pub uplink: UplinkRule,
+    /// How the node's Pod network is to be.
+    pub settings: Settings,
 }
 
 /// Runs the agent in the calling thread's network namespace; returns only on a failure that it
@@ -48,11 +52,16 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     let (commands, queue) = channel();
     let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map_err(|e| AgentError::Thread("keeper", e.into()))?;
+    let records =
+        Records::open(&config.state_dir).map_err(AgentError::file("open", &config.state_dir))?;
+    let saved = records.saved_settings().to_owned();
+    let (journal, notes) = Journal::new();
     let shared = Arc::new(Shared::new(
-        State::new(config.node.clone()),
-        Box::new(LinuxHost::new(devices.clone())),
-        Records::open(&config.state_dir).map_err(AgentError::file("open", &config.state_dir))?,
+        State::new(config.node.clone(), config.settings.clone()),
+        Box::new(LinuxHost::new(devices.clone(), saved.clone())),
+        records,
         Notes::beside(&config.socket),
+        journal,
         KeeperHandle::new(commands, wake),
     ));
     shared.lock().source = config.cluster.describe();
@@ -62,14 +71,22 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
         devices.clone(),
         queue,
         config.uplink.clone(),
+        saved,
     )?;
     adopt(&shared, &devices)?;
+    keeper.tell_wiring();
     let sink = Sink::new(shared.clone());
     source.look(&sink);
     let worker = shared.clone();
     spawn("reaper", move || reaper::run(&worker))?;
     cni::collect_notes(&shared);
-    spawn("source", move || source.run(&sink))?;
+    let worker = shared.clone();
+    spawn("prober", move || pathmtu::run(&worker))?;
+    let voice = NodeVoice {
+        transport: Some(config.settings.transport),
+        notes,
+    };
+    spawn("source", move || source.run(&sink, voice))?;
     let listener = server::listen(&config.socket)?;
     let worker = shared.clone();
     spawn("server", move || server::serve(&worker, &listener))?;
@@ -82,7 +99,7 @@ fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(),
     thread.map(drop).map_err(|e| AgentError::Thread(name, e))
 }
 
-fn make_folder(path: &Path) -> Result<(), AgentError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), AgentError> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
         .recursive(true)
@@ -92,7 +109,7 @@ fn make_folder(path: &Path) -> Result<(), AgentError> {
 }
 
 /// One agent a node: the lock ends with the process, however that ends.
-fn lock(state_dir: &Path) -> Result<Flock<File>, AgentError> {
+pub(crate) fn lock(state_dir: &Path) -> Result<Flock<File>, AgentError> {
     let path = state_dir.join("agent.lock");
     let file = OpenOptions::new()
         .create(true)
@@ -115,7 +132,9 @@ pub(crate) fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError
     shared.with_node(|node| node.reap())??;
     let mut adopted: BTreeMap<AttachmentId, Record> = BTreeMap::new();
     for attachment in &observed.attachments {
-        adopted.insert(attachment.id.clone(), Record::bare(attachment.clone()));
+        let mut attachment = attachment.clone();
+        attachment.extras = recover::extras(&attachment, &observed.tables);
+        adopted.insert(attachment.id.clone(), Record::bare(attachment));
     }
     for (id, record) in known {
         let in_kernel = observed
@@ -124,7 +143,7 @@ pub(crate) fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError
             .get(&Device::PodLink(id.clone()))
             .is_some();
         match adopted.get(&id) {
-            Some(bare) if bare.attachment != record.attachment => {}
+            Some(bare) if !bare.attachment.is_same(&record.attachment) => {}
             Some(_) => drop(adopted.insert(id, record)),
             // Its alias is damaged, or its link is gone and can be made again.
             None if in_kernel || keeper::leads_on(shared, &record) => {
@@ -133,7 +152,9 @@ pub(crate) fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError
             None => shared.records.remove(&id),
         }
     }
+    let wirings = wirings(adopted.values_mut(), &observed);
     let mut state = shared.lock();
+    state.keep_wiring_of(&wirings);
     for record in adopted.into_values() {
         state.attach(record);
     }
@@ -147,6 +168,24 @@ pub(crate) fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError
         "kernel state taken over"
     );
     Ok(())
+}
+
+/// How each Pod is wired: by its record, or else by its link.
+fn wirings<'a>(records: impl Iterator<Item = &'a mut Record>, observed: &Observed) -> Vec<Wiring> {
+    let by_link = |id: &AttachmentId| {
+        let link = observed.tables.links.get(&Device::PodLink(id.clone()))?;
+        match &link.kind {
+            LinkKind::Pod(pod) if pod.bridge_port => Some(Wiring::Bridge),
+            LinkKind::Pod(_) => Some(Wiring::Routed),
+            _ => None,
+        }
+    };
+    records
+        .filter_map(|record| {
+            record.wiring = record.wiring.or_else(|| by_link(&record.attachment.id));
+            record.wiring
+        })
+        .collect()
 }
 
 /// Links of ours whose alias somebody changed while no agent ran are known by their name.

@@ -10,9 +10,11 @@ use seaway_kernel::KernelError;
 use seaway_kernel::realise::{Host, NodeRealiser};
 use seaway_model::ContainerId;
 
+use crate::journal::Journal;
 use crate::keeper::Command;
 use crate::records::Records;
 use crate::state::State;
+use crate::strangers::Looks;
 
 /// What all threads share.
 pub(crate) struct Shared {
@@ -21,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) host: Box<dyn Host>,
     pub(crate) records: Records,
     pub(crate) notes: Notes,
+    pub(crate) journal: Journal,
+    looks: Mutex<Looks>,
     spare: Mutex<VecDeque<Box<dyn NodeRealiser>>>,
     pub(crate) keeper: Keeper,
 }
@@ -63,6 +67,7 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.shared.lock().busy.remove(&self.container);
         self.shared.changed.notify_all();
+        self.shared.rewire_if_due();
     }
 }
 
@@ -72,6 +77,7 @@ impl Shared {
         host: Box<dyn Host>,
         records: Records,
         notes: Notes,
+        journal: Journal,
         keeper: Keeper,
     ) -> Shared {
         Shared {
@@ -80,6 +86,8 @@ impl Shared {
             host,
             records,
             notes,
+            journal,
+            looks: Mutex::default(),
             spare: Mutex::default(),
             keeper,
         }
@@ -92,9 +100,22 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What successive looks at the forwarded flows said.
+    pub(crate) fn looks(&self) -> MutexGuard<'_, Looks> {
+        // Nothing in there panics half-way.
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Wakes everybody who waits for a change of the state.
     pub(crate) fn announce(&self) {
         self.changed.notify_all();
+    }
+
+    /// Lets the keeper change the wiring, if the last Pod of the one before is gone.
+    pub(crate) fn rewire_if_due(&self) {
+        if self.lock().can_rewire() {
+            self.keeper.tell(Command::Rewire);
+        }
     }
 
     /// Waits until `condition` gives a value, or the deadline.

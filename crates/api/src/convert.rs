@@ -5,10 +5,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
-use seaway_model::{Node, NodeName, Pod, PodName, PodPhase, host_address, pod_network};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use seaway_model::{Node, NodeName, Pod, PodName, PodPhase, Transport, host_address, pod_network};
 use thiserror::Error;
 
 use crate::Problem;
+
+/// The annotation of a Node in which its agent says which transport it uses.
+pub const TRANSPORT_ANNOTATION: &str = "network.seaway.dev/transport";
 
 /// A field has a value that it cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -25,6 +29,15 @@ impl FieldError {
         FieldError {
             field,
             reason: reason.to_string(),
+        }
+    }
+
+    /// The same as a problem of a watch, when the field alone is passed over.
+    pub fn passed_over(self, kind: &str, key: &crate::ObjectKey) -> Problem {
+        Problem::Field {
+            object: format!("{kind} {key}"),
+            field: self.field.to_owned(),
+            reason: self.reason,
         }
     }
 
@@ -57,7 +70,49 @@ pub fn node(node: &core::Node) -> Result<Node, FieldError> {
             .map(|entry| address("status.addresses", &entry.address))
             .collect::<Result<_, _>>()?,
         pod_cidrs: pod_cidrs(node)?,
+        // What is wrong with it is nothing that makes the rest wrong.
+        transport: transport(node).unwrap_or_default(),
     })
+}
+
+/// The transport that a node's agent says it uses, if it does.
+///
+/// # Errors
+///
+/// It is none that is known here: [`node`] passes over it.
+pub fn transport(node: &core::Node) -> Result<Option<Transport>, FieldError> {
+    let annotations = node.metadata.annotations.as_ref();
+    let text = annotations.and_then(|all| all.get(TRANSPORT_ANNOTATION));
+    let read = |text: &String| {
+        let field = "metadata.annotations[network.seaway.dev/transport]";
+        text.parse()
+            .map_err(|e| FieldError::new(field, e as seaway_model::ChoiceError))
+    };
+    text.map(read).transpose()
+}
+
+/// Leaves of a Node what [`node`] and [`transport`] read, and what it is known by: a kubelet's
+/// list of images and conditions is many times as much.
+pub(crate) fn trim_node(node: &mut core::Node) {
+    let meta = std::mem::take(&mut node.metadata);
+    let keep = |(key, _): &(String, String)| key == TRANSPORT_ANNOTATION;
+    let annotations = meta.annotations.unwrap_or_default().into_iter();
+    node.metadata = ObjectMeta {
+        name: meta.name,
+        uid: meta.uid,
+        resource_version: meta.resource_version,
+        annotations: Some(annotations.filter(keep).collect()),
+        ..ObjectMeta::default()
+    };
+    node.spec = node.spec.take().map(|spec| core::NodeSpec {
+        pod_cidr: spec.pod_cidr,
+        pod_cidrs: spec.pod_cidrs,
+        ..core::NodeSpec::default()
+    });
+    node.status = node.status.take().map(|status| core::NodeStatus {
+        addresses: status.addresses,
+        ..core::NodeStatus::default()
+    });
 }
 
 fn pod_cidrs(node: &core::Node) -> Result<Vec<IpNet>, FieldError> {
@@ -147,6 +202,29 @@ mod tests {
     }
 
     #[test]
+    fn a_trimmed_node_is_the_same_to_us_and_little_else() {
+        let whole: core::Node = serde_json::from_value(json!({
+            "metadata": {"name": "n1", "uid": "u", "resourceVersion": "7", "labels": {"a": "b"},
+                "annotations": {"x": "y", TRANSPORT_ANNOTATION: "l2"}},
+            "spec": {"podCIDRs": ["10.244.1.0/24"], "taints": [{"key": "k", "effect": "NoSchedule"}]},
+            "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.1"}],
+                "images": [{"names": ["i"], "sizeBytes": 1}]}
+        }))
+        .expect("a Node");
+        let mut trimmed = whole.clone();
+        trim_node(&mut trimmed);
+        assert_eq!(node(&trimmed), node(&whole));
+        assert_eq!(transport(&trimmed), transport(&whole));
+        assert_eq!(trimmed.metadata.uid, whole.metadata.uid);
+        assert_eq!(
+            trimmed.metadata.resource_version,
+            whole.metadata.resource_version
+        );
+        assert_eq!(trimmed.metadata.labels, None);
+        assert_eq!(trimmed.status.and_then(|status| status.images), None);
+    }
+
+    #[test]
     fn a_node_has_its_internal_addresses_and_cidrs_in_order() {
         let node = node_from(json!({
             "metadata": {"name": "n1"},
@@ -165,6 +243,22 @@ mod tests {
         assert!(bare.addresses.is_empty() && bare.pod_cidrs.is_empty());
         let old = json!({"metadata": {"name": "n1"}, "spec": {"podCIDR": "10.0.0.0/24"}});
         assert_eq!(node_from(old).expect("good").pod_cidrs.len(), 1);
+    }
+
+    #[test]
+    fn a_node_has_the_transport_that_its_agent_names() {
+        let annotated = |text: &str| {
+            node_from(json!({"metadata": {"name": "n1",
+                "annotations": {TRANSPORT_ANNOTATION: text, "other": "vxlan"}}}))
+            .expect("good")
+            .transport
+        };
+        assert_eq!(annotated("l2"), Some(Transport::L2));
+        assert_eq!(annotated("carrier pigeon"), None);
+        let raw = json!({"metadata": {"name": "n", "annotations": {TRANSPORT_ANNOTATION: "L2"}}});
+        let raw = serde_json::from_value(raw).expect("a Node");
+        let error = transport(&raw).expect_err("upper case").to_string();
+        assert!(error.contains("network.seaway.dev/transport"), "{error}");
     }
 
     #[test]

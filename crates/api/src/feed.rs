@@ -59,8 +59,12 @@ impl ClusterFeed {
         for change in changes {
             match change {
                 Change::Upsert(key, node) => {
-                    let node = self.nodes.judge("node", &key, convert::node(&node));
-                    events.extend(node.map(ClusterEvent::NodeUpsert));
+                    let good = self.nodes.judge("node", &key, convert::node(&node));
+                    if let (Some(_), Err(error)) = (&good, convert::transport(&node)) {
+                        let problem = error.passed_over("node", &key);
+                        self.nodes.objects.insert(key, problem);
+                    }
+                    events.extend(good.map(ClusterEvent::NodeUpsert));
                 }
                 Change::Delete(key, _) => {
                     self.nodes.objects.remove(&key);
@@ -157,6 +161,23 @@ mod tests {
             unreachable!("made above");
         };
         assert_eq!(feed.nodes(vec![Change::Delete(key, object)]).len(), 1);
+        assert_eq!(feed.problem(), None);
+    }
+
+    #[test]
+    fn a_transport_that_nobody_knows_is_a_problem_and_no_more() {
+        let mut feed = ClusterFeed::default();
+        let node = |transport: &str| {
+            let annotations = json!({convert::TRANSPORT_ANNOTATION: transport});
+            let value = json!({"metadata": {"name": "a", "annotations": annotations}});
+            let node = serde_json::from_value(value).expect("a Node");
+            Change::Upsert(ObjectKey::cluster("a"), Arc::new(node))
+        };
+        assert_eq!(feed.nodes(vec![node("pigeon")]).len(), 1);
+        let problem = feed.problem().expect("a problem");
+        assert!(problem.contains("\"pigeon\" is no transport"), "{problem}");
+        assert!(problem.contains("passed over"), "{problem}");
+        assert_eq!(feed.nodes(vec![node("vxlan")]).len(), 1);
         assert_eq!(feed.problem(), None);
     }
 

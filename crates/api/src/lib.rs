@@ -32,6 +32,7 @@
 //!   [`Mirror`] holds the rules of what may be deleted.
 //! - [`convert`], [`ClusterFeed`], [`follow_cluster`]: nodes and Pods as the model has them.
 //! - [`StatusWriter`]: status subresources, written only if changed, the last wish winning.
+//! - [`NodeVoice`]: what an agent says on its own Node.
 //! - [`EventRecorder`]: Events, counted together and rate limited.
 
 mod backoff;
@@ -46,6 +47,7 @@ mod merge;
 mod mirror;
 mod status;
 mod timing;
+mod voice;
 mod watched;
 
 pub use backoff::Backoff;
@@ -61,4 +63,5 @@ pub use merge::merge_diff;
 pub use mirror::{Change, Identity, Item, Mirror, Version};
 pub use status::StatusWriter;
 pub use timing::Timing;
-pub use watched::{Changes, Problem, Selector, Store, read_identity, watched};
+pub use voice::{NodeNote, NodeVoice};
+pub use watched::{Changes, Problem, Selector, Store, read_identity, watched, watched_in_part};

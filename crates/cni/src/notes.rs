@@ -75,6 +75,11 @@ impl Notes {
         Notes { folder }
     }
 
+    /// The folder of the notes.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Leaves a note. It is there, whole, when this returns.
     pub fn write(&self, note: &Note) -> Result<(), NoteError> {
         let make = DirBuilder::new()

@@ -31,6 +31,17 @@ pub struct NetnsId {
     pub inode: u64,
 }
 
+impl NetnsId {
+    /// The identity of the namespace behind a descriptor.
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<NetnsId, KernelError> {
+        let stat = fstat(fd).during("stat", || "a namespace descriptor".to_owned())?;
+        Ok(NetnsId {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
+    }
+}
+
 impl Netns {
     /// The namespace of the calling thread.
     pub fn current() -> Result<Netns, KernelError> {
@@ -113,11 +124,7 @@ impl Netns {
 
     /// Identity of the namespace among those that live now.
     pub fn identity(&self) -> Result<NetnsId, KernelError> {
-        let stat = fstat(&self.fd).during("stat", || "a namespace descriptor".to_owned())?;
-        Ok(NetnsId {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        })
+        NetnsId::of(self.fd.as_fd())
     }
 
     /// Gives the namespace a name in the file system, as container runtimes do: a file at `path`

@@ -18,6 +18,11 @@ pub fn write(name: &str, value: &str) -> Result<(), KernelError> {
     fs::write(&path, value).during("write", || format!("{value} to {}", path.display()))
 }
 
+/// Whether netfilter can see what bridges carry from port to port: the module `br_netfilter` is there.
+pub fn can_filter_bridged() -> bool {
+    path_of("net/bridge").exists()
+}
+
 fn path_of(name: &str) -> PathBuf {
     Path::new("/proc/sys").join(name)
 }

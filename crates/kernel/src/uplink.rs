@@ -3,15 +3,19 @@
 //! The choice is a pure function of what the namespace holds and of what people asked for; it
 //! says by which rule it was made, so that status can show it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
-use seaway_model::{Family, IfName};
+use seaway_model::{Family, IfName, RouteTable};
 use seaway_plan::Uplink;
 use serde::{Deserialize, Serialize};
 
 use crate::error::KernelError;
 use crate::netlink::{AddressInfo, LinkInfo, Netlink, RouteInfo, RouteTarget};
+use crate::realise::{before_us, is_our_group};
+use crate::sysctl;
 
 /// What people asked for.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,15 @@ pub struct ChosenUplink {
     pub mtu: u32,
     /// The node's own addresses on it.
     pub addresses: Vec<IpAddr>,
+    /// The networks that are on its link.
+    #[serde(default)]
+    pub networks: Vec<IpNet>,
+    /// It takes routes from router advertisements as long as the node does not forward.
+    #[serde(default)]
+    pub learns_routes: bool,
+    /// It drops IPv4 packets that come another way than the way back (`rp_filter` 1, before us).
+    #[serde(default)]
+    pub strict: bool,
     /// Why it was chosen.
     pub rule: String,
 }
@@ -45,6 +58,9 @@ impl ChosenUplink {
         Uplink {
             mtu: self.mtu,
             addresses: self.addresses.clone(),
+            networks: self.networks.clone(),
+            learns_routes: self.learns_routes,
+            strict: self.strict,
         }
     }
 }
@@ -58,16 +74,45 @@ pub struct Surroundings {
     pub addresses: Vec<AddressInfo>,
     /// All routes.
     pub routes: Vec<RouteInfo>,
+    /// The indexes of links that take routes from router advertisements as long as the node does
+    /// not forward (`accept_ra` 1, before us).
+    pub learning: BTreeSet<u32>,
+    /// The indexes of links with strict reverse-path filtering for IPv4, before us.
+    pub strict: BTreeSet<u32>,
 }
 
 impl Surroundings {
-    /// Reads them from the kernel.
-    pub fn read(netlink: &mut Netlink) -> Result<Surroundings, KernelError> {
+    /// Reads them from the kernel. The file `saved` tells what settings were before us.
+    pub fn read(netlink: &mut Netlink, saved: &Path) -> Result<Surroundings, KernelError> {
+        let links = netlink.links()?;
+        let before = before_us(saved, "net/ipv6/conf/accept_ra")?;
+        let learns = |link: &&LinkInfo| {
+            let now = || sysctl::read(&format!("net/ipv6/conf/{}/accept_ra", link.name)).ok();
+            before.get(&link.name).cloned().or_else(now).as_deref() == Some("1")
+        };
+        let others = || links.iter().filter(|link| !is_our_group(link.group));
+        let learning = others().filter(learns).map(|link| link.index).collect();
+        let strict = strict_links(others(), saved)?;
         Ok(Surroundings {
-            links: netlink.links()?,
+            links,
             addresses: netlink.addresses()?,
             routes: netlink.routes()?,
+            learning,
+            strict,
         })
+    }
+
+    /// The networks that are on a link: those of its addresses, but for addresses that stand alone
+    /// and link-local ones.
+    fn networks(&self, link: &LinkInfo) -> Vec<IpNet> {
+        let nets = self
+            .addresses
+            .iter()
+            .filter(|a| a.index == link.index && !is_link_local(a.net.addr()))
+            .filter(|a| a.net.prefix_len() < a.net.max_prefix_len())
+            .map(|a| a.net.trunc());
+        let unique: BTreeSet<IpNet> = nets.collect();
+        unique.into_iter().collect()
     }
 
     fn named(&self, name: &str) -> Option<&LinkInfo> {
@@ -84,7 +129,9 @@ impl Surroundings {
     }
 
     fn default_route(&self, family: Family) -> Option<&LinkInfo> {
-        let is_default = |route: &&RouteInfo| route.destination == family.default_net();
+        let is_default = |route: &&RouteInfo| {
+            route.table == RouteTable::Main && route.destination == family.default_net()
+        };
         let route = self
             .routes
             .iter()
@@ -95,6 +142,23 @@ impl Surroundings {
             _ => None,
         }
     }
+}
+
+/// The indexes of those of `links` with strict reverse-path filtering for IPv4. Of the value for all
+/// devices and of the device's own, before us, the larger is in force; 2 is loose.
+fn strict_links<'a>(
+    links: impl Iterator<Item = &'a LinkInfo>,
+    saved: &Path,
+) -> Result<BTreeSet<u32>, KernelError> {
+    let before = before_us(saved, "net/ipv4/conf/rp_filter")?;
+    let now = |name: &str| sysctl::read(&format!("net/ipv4/conf/{name}/rp_filter")).ok();
+    let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0u8);
+    let of_all = number(now("all"));
+    let is_strict = |link: &&LinkInfo| {
+        let own = before.get(&link.name).cloned().or_else(|| now(&link.name));
+        number(own).max(of_all) == 1
+    };
+    Ok(links.filter(is_strict).map(|link| link.index).collect())
 }
 
 /// Chooses the uplink by the first rule that applies: the name that was given; the network that
@@ -120,6 +184,9 @@ pub fn choose(
         name: link.name.clone(),
         mtu: link.mtu,
         addresses,
+        networks: around.networks(link),
+        learns_routes: around.learning.contains(&link.index),
+        strict: around.strict.contains(&link.index),
         rule: reason,
     })
 }
@@ -203,6 +270,7 @@ mod tests {
             net: net.parse().expect("valid"),
         };
         let route = |net: &str, metric, index| RouteInfo {
+            table: RouteTable::Main,
             destination: net.parse().expect("valid"),
             metric,
             protocol: 3,
@@ -218,13 +286,34 @@ mod tests {
             addresses: vec![
                 address(1, "127.0.0.1/8"),
                 address(2, "192.168.0.7/24"),
+                address(2, "192.168.0.9/32"),
                 address(3, "10.9.0.7/16"),
                 address(3, "10.9.0.8/16"),
                 address(3, "fe80::1/64"),
                 address(3, "fd00::7/64"),
             ],
             routes: vec![route("0.0.0.0/0", 600, 3), route("0.0.0.0/0", 100, 2)],
+            learning: BTreeSet::from([3]),
+            strict: BTreeSet::from([2]),
         }
+    }
+
+    #[test]
+    fn networks_of_the_link_are_those_of_its_addresses() {
+        let named = |name| UplinkRule {
+            name: IfName::new(name).ok(),
+            ..UplinkRule::default()
+        };
+        let of = |name| choose(&named(name), &[], &around()).expect("there");
+        let texts = |uplink: &ChosenUplink| {
+            let nets = uplink.networks.iter().map(ToString::to_string);
+            nets.collect::<Vec<_>>()
+        };
+        let (first, second) = (of("eth0"), of("eth1"));
+        assert_eq!(texts(&first), ["192.168.0.0/24"]);
+        assert_eq!(texts(&second), ["10.9.0.0/16", "fd00::/64"]);
+        assert_eq!((first.learns_routes, second.learns_routes), (false, true));
+        assert_eq!((first.strict, second.strict), (true, false));
     }
 
     fn chosen(rule: &UplinkRule, cluster: &[&str]) -> (String, Vec<String>, String) {

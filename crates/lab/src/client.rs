@@ -93,7 +93,12 @@ impl Client {
     /// Has a command started in a container.
     pub(crate) fn shell(&self, request: ShellRequest) -> Result<Shell, LabError> {
         let mut connection = self.connect(QUICK)?;
+        let has_terminal = request.screen.is_some();
         let container = self.exchange(&mut connection, &Request::Shell(request))?;
+        if has_terminal {
+            // With nothing to lend, this keeps the next message from coming along with the answer.
+            connection.send(&(), None).map_err(|e| self.broken(&e))?;
+        }
         Ok(Shell {
             client: self.clone(),
             connection,

@@ -46,6 +46,13 @@ pub(crate) const CONTAINERS: [Container; 2] = [
     },
 ];
 
+/// A port of the node that leads to a port of the Pod, over TCP and UDP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostPort {
+    pub(crate) port: u16,
+    pub(crate) to: u16,
+}
+
 /// A Pod that is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReadyPod {
@@ -138,8 +145,13 @@ impl Cluster {
     }
 
     /// Makes a Pod of the lab on a node.
-    pub(crate) fn create_pod(&self, node: &str, name: &str) -> Result<(), LabError> {
-        let pod = manifest(node, name)?;
+    pub(crate) fn create_pod(
+        &self,
+        node: &str,
+        name: &str,
+        host_port: Option<HostPort>,
+    ) -> Result<(), LabError> {
+        let pod = manifest(node, name, host_port)?;
         let made = self.wait(self.pods().create(&PostParams::default(), &pod));
         made.map(drop).map_err(|e| refused("create", name, &e))
     }
@@ -346,14 +358,23 @@ fn waiting_for(pod: &Pod) -> String {
 }
 
 /// A Pod of two servers, as a user could have written it.
-fn manifest(node: &str, name: &str) -> Result<Pod, LabError> {
+fn manifest(node: &str, name: &str, host_port: Option<HostPort>) -> Result<Pod, LabError> {
+    let ports = |container: &Container| {
+        let mut ports = vec![json!({"containerPort": container.http})];
+        if let Some(HostPort { port, to }) = host_port.filter(|open| open.to == container.echo) {
+            let over =
+                |protocol| json!({"containerPort": to, "hostPort": port, "protocol": protocol});
+            ports.extend(["TCP", "UDP"].map(over));
+        }
+        ports
+    };
     let container = |container: &Container| {
         let [http, echo] = [container.http, container.echo].map(|port| port.to_string());
         json!({
             "name": container.name,
             "image": "seaway",
             "args": ["serve", "--http", http, "--echo", echo],
-            "ports": [{"containerPort": container.http}],
+            "ports": ports(container),
             "readinessProbe": {
                 "tcpSocket": {"port": container.echo},
                 "periodSeconds": 1,
@@ -376,7 +397,7 @@ mod tests {
     use super::*;
 
     fn pod(status: serde_json::Value) -> Pod {
-        let mut pod = manifest("node1", "a").expect("valid");
+        let mut pod = manifest("node1", "a", None).expect("valid");
         pod.status = Some(serde_json::from_value(status).expect("valid"));
         pod
     }

@@ -28,6 +28,6 @@ pub use client::Client;
 pub use error::LabError;
 pub use namespaces::Namespaces;
 pub use node_files::{AGENT_SOCKET, BIN_DIR, CNI_CONFIG, NETNS_DIR};
-pub use protocol::{LabStatus, NodeStatus, PodStatus, ProcessStatus};
+pub use protocol::{LabStatus, MachineStatus, NodeStatus, PodStatus, ProcessStatus};
 pub use state::{LabRecord, Life, StateDir};
-pub use topology::{LabName, LabNode, Topology, TopologyError};
+pub use topology::{Families, LabName, LabNode, Network, Topology, TopologyError, UnderlayKind};

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::topology::POD_NAMESPACE;
+use crate::topology::{Network, POD_NAMESPACE};
 
 /// A request to the supervisor; one a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,8 @@ pub(crate) enum Request {
         /// Its name.
         process: String,
     },
-    /// Asks for the namespaces of a node (`node1`), of the control plane (`control`) or of a Pod
+    /// Asks for the namespaces of a node (`node1`), of the control plane (`control`), of what is
+    /// around (`outside`, `router`) or of a Pod
     /// (`pod-1-1`, `node1/pod-1-1`, or `kube-system/dns` in another Kubernetes namespace):
     /// answered with nothing; then each [`Door`] that the client sends comes back with its file
     /// descriptor.
@@ -40,9 +41,9 @@ pub(crate) enum Request {
         /// Which.
         target: String,
     },
-    /// Runs a command in a container: answered with the container's name. Then, unless there is to
-    /// be a terminal, the client sends each [`Stream`] with its file descriptor; then it is told what
-    /// happens by [`Told`]. When the client is gone, the command is ended.
+    /// Runs a command in a container: answered with the container's name. Then the client sends each
+    /// [`Stream`] with its file descriptor, or, if there is to be a terminal, says that it has heard,
+    /// by an empty message; then it is told what happens by [`Told`]. When the client is gone, the command is ended.
     Shell(ShellRequest),
     /// Takes everything down: answered when all Pods are gone, just before the supervisor ends.
     Shutdown,
@@ -129,12 +130,25 @@ pub(crate) enum Door {
 pub struct LabStatus {
     /// Its name.
     pub name: String,
+    /// How its network is.
+    pub network: Network,
+    /// The host beyond the cluster.
+    pub outside: MachineStatus,
     /// The daemons of its control plane: `control/apiserver` and `control/controller`.
     pub control_plane: Vec<ProcessStatus>,
     /// Its nodes, in order.
     pub nodes: Vec<NodeStatus>,
     /// Its Pods, by name.
     pub pods: Vec<PodStatus>,
+}
+
+/// The state of a machine that is no node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Its daemons, such as `outside/serve`.
+    pub processes: Vec<ProcessStatus>,
 }
 
 /// The state of a node.
@@ -213,7 +227,8 @@ impl LabStatus {
     pub fn process(&self, name: &str) -> Option<&ProcessStatus> {
         let of_nodes = self.nodes.iter().flat_map(|node| &node.processes);
         let of_pods = self.pods.iter().flat_map(|pod| &pod.processes);
-        let mut all = self.control_plane.iter().chain(of_nodes).chain(of_pods);
+        let others = self.control_plane.iter().chain(&self.outside.processes);
+        let mut all = others.chain(of_nodes).chain(of_pods);
         all.find(|process| process.name == name)
     }
 }

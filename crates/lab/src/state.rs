@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, LabError};
-use crate::topology::LabName;
+use crate::topology::{LabName, Network, Topology};
 
 /// The folder of all labs.
 pub(crate) const BASE: &str = "/run/seaway-lab";
@@ -42,6 +42,8 @@ pub struct LabRecord {
     pub name: LabName,
     /// How many nodes it has.
     pub nodes: u16,
+    /// How its network is.
+    pub network: Network,
     /// The supervisor's process id, as `lab up` sees it.
     pub pid: u32,
     /// When that process started, in clock ticks since boot: tells it from a later one.
@@ -195,11 +197,12 @@ impl Life {
 
 impl LabRecord {
     /// The record of a supervisor that has just been started.
-    pub fn of(name: &LabName, nodes: u16, pid: u32) -> Result<LabRecord, LabError> {
+    pub fn of(name: &LabName, topology: &Topology, pid: u32) -> Result<LabRecord, LabError> {
         let stat = stat(pid).during("read the start time of", || format!("process {pid}"))?;
         Ok(LabRecord {
             name: name.clone(),
-            nodes,
+            nodes: topology.size(),
+            network: topology.network,
             pid,
             start_ticks: stat.start_ticks,
             created: now(),
@@ -360,7 +363,9 @@ mod tests {
         let lab = base.lab("one");
         let _lock = lab.create().expect("creates");
         assert_eq!(lab.record(), None);
-        let record = LabRecord::of(lab.name(), 2, std::process::id()).expect("this process runs");
+        let topology = Topology::new(2, 0, Network::default()).expect("valid");
+        let record =
+            LabRecord::of(lab.name(), &topology, std::process::id()).expect("this process runs");
         lab.write_record(&record).expect("writes");
         assert_eq!(lab.record().as_ref(), Some(&record));
         assert!(record.is_running());

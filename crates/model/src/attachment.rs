@@ -19,10 +19,13 @@ use thiserror::Error;
 
 use crate::hash::stable_hash;
 use crate::names::{ContainerId, IfName, NameError, NetworkName};
-use crate::{Family, MacAddr};
+use crate::{Extras, Family, MacAddr, NodeName};
 
 /// What the name of every host-side Pod link starts with.
 pub const HOST_LINK_PREFIX: &str = "sea";
+
+/// What the name of every shaper starts with.
+const SHAPER_PREFIX: &str = "shp";
 
 /// What Linux takes at most as a link's alias, in bytes (`IFALIASZ` less the final NUL).
 pub const MAX_ALIAS_BYTES: usize = 255;
@@ -53,9 +56,17 @@ pub struct Attachment {
     pub network: NetworkName,
     /// Its addresses, in the order in which the node is configured.
     pub addresses: Vec<IpAddr>,
+    /// What else was asked for. The alias has no room for it: it is nothing there.
+    #[serde(default)]
+    pub extras: Extras,
 }
 
 impl Attachment {
+    /// Whether both are the same attachment, whatever else was asked for it.
+    pub fn is_same(&self, other: &Attachment) -> bool {
+        self.id == other.id && self.network == other.network && self.addresses == other.addresses
+    }
+
     /// The address of `family`, if it has one.
     pub fn address(&self, family: Family) -> Option<IpAddr> {
         self.addresses
@@ -178,16 +189,21 @@ impl FromStr for Attachment {
                 .split(',')
                 .map(address)
                 .collect::<Result<_, _>>()?,
+            extras: Extras::default(),
         })
     }
 }
 
 /// The host-side link's name of an attachment: `sea` and 60 bits of its hash in base 32 (K13).
 pub fn host_link_name(id: &AttachmentId) -> IfName {
+    hashed_name(HOST_LINK_PREFIX, id, "name")
+}
+
+fn hashed_name(prefix: &str, id: &AttachmentId, use_: &str) -> IfName {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let hash = hash_of(id, "name");
+    let hash = hash_of(id, use_);
     let digits = (0..12).map(|i| char::from(DIGITS[(hash >> (5 * i)) as usize & 31]));
-    let name: String = HOST_LINK_PREFIX.chars().chain(digits).collect();
+    let name: String = prefix.chars().chain(digits).collect();
     IfName::new(name).expect("three letters and twelve base-32 digits are a link name")
 }
 
@@ -199,6 +215,31 @@ pub fn host_mac(id: &AttachmentId) -> MacAddr {
 /// The MAC address of the Pod side of an attachment's link.
 pub fn pod_mac(id: &AttachmentId) -> MacAddr {
     MacAddr::local_from(hash_of(id, "pod-mac"))
+}
+
+/// The name of the shaper of an attachment.
+pub fn shaper_name(id: &AttachmentId) -> IfName {
+    hashed_name(SHAPER_PREFIX, id, "shaper")
+}
+
+/// The Ethernet address of a node's VTEP: every other node knows it from the node's name.
+pub fn vtep_mac(node: &NodeName) -> MacAddr {
+    MacAddr::local_from(stable_hash(&["vtep-mac", node.as_str()]))
+}
+
+/// The Ethernet address of a node's bridge.
+pub fn bridge_mac(node: &NodeName) -> MacAddr {
+    MacAddr::local_from(stable_hash(&["bridge-mac", node.as_str()]))
+}
+
+/// The name of every node's bridge.
+pub fn bridge_name() -> IfName {
+    IfName::new("seaway-bridge").expect("13 letters")
+}
+
+/// The name of every node's VXLAN device.
+pub fn vxlan_name() -> IfName {
+    IfName::new("seaway-vxlan").expect("12 letters")
 }
 
 fn hash_of(id: &AttachmentId, use_: &str) -> u64 {
@@ -221,6 +262,7 @@ mod tests {
                 .iter()
                 .map(|a| a.parse().expect("valid"))
                 .collect(),
+            extras: Extras::default(),
         }
     }
 

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::Family;
 use crate::names::{NameError, NodeName, is_label, subdomain_rule};
+use crate::{Family, Transport};
 
 /// A machine of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,10 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The networks that its Pods get their addresses from, in order of preference.
     pub pod_cidrs: Vec<IpNet>,
+    /// The transport that its agent says it uses, if it does: `l2` towards a node that does not
+    /// answer for its Pods would find nobody.
+    #[serde(default)]
+    pub transport: Option<Transport>,
 }
 
 impl Node {

@@ -6,23 +6,34 @@
 
 mod attachment;
 mod cluster;
+mod extras;
 mod family;
 mod hash;
 mod mac;
 mod names;
 mod rows;
 mod rules;
+mod settings;
+mod well_known;
 
 pub use attachment::{
-    Alias, AliasError, Attachment, AttachmentId, HOST_LINK_PREFIX, MAX_ALIAS_BYTES, host_link_name,
-    host_mac, pod_mac,
+    Alias, AliasError, Attachment, AttachmentId, HOST_LINK_PREFIX, MAX_ALIAS_BYTES, bridge_mac,
+    bridge_name, host_link_name, host_mac, pod_mac, shaper_name, vtep_mac, vxlan_name,
 };
 pub use cluster::{ClusterEvent, Node, Pod, PodName, PodPhase};
+pub use extras::{Extras, PortMapping, Protocol, ProtocolError, Rate};
 pub use family::Family;
 pub use mac::{MacAddr, MacParseError};
 pub use names::{ContainerId, IfName, NameError, NetworkName, NodeName};
 pub use rows::{
-    AddressRow, Device, GATEWAY_V4, GATEWAY_V6, LinkKind, LinkRow, NeighbourKey, NeighbourRow,
-    PodLink, Reachability, RouteKey, RouteRow, Row, SysctlKey, SysctlRow, SysctlScope, gateway,
+    AddressRow, BridgeLink, ClusterNetRow, Device, DropReason, FdbKey, FdbRow, FirewallKey,
+    FirewallRow, HostPortKey, HostPortRow, InnerSourceRow, LinkKind, LinkRow, NeighbourKey,
+    NeighbourRow, PodLink, PortGuardKey, PortGuardRow, ProxyKey, ProxyRow, RULE_PRIORITY,
+    Reachability, RedirectRow, RouteKey, RouteRow, RouteTable, Row, RuleRow, ShapeRow, ShaperLink,
+    SysctlKey, SysctlRow, SysctlScope, VtepRow, VxlanGuard, VxlanLink,
 };
 pub use rules::{AddressError, host_address, pod_network};
+pub use settings::{ChoiceError, Settings, Transport, VxlanSettings, Wiring};
+pub use well_known::{
+    GATEWAY_V4, GATEWAY_V6, LOOPBACK_ALIAS_V4, LOOPBACK_ALIAS_V6, gateway, loopback_alias,
+};

@@ -1,6 +1,7 @@
 //! Ethernet addresses.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,6 +21,13 @@ impl MacAddr {
     pub fn local_from(seed: u64) -> MacAddr {
         let b = seed.to_be_bytes();
         MacAddr([(b[2] & 0b1111_1100) | 0b10, b[3], b[4], b[5], b[6], b[7]])
+    }
+
+    /// The IPv6 link-local address that follows from it (RFC 4291, appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, g] = self.0.map(u16::from);
+        let (a, b) = ((a ^ 2) << 8 | b, c << 8 | 0xff);
+        Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, 0xfe00 | d, e << 8 | g)
     }
 
     /// From the bytes of a netlink attribute; `None` if these are not six.

@@ -1,7 +1,9 @@
-//! Names that come from outside, each validated once at the rim and trusted afterwards.
+//! Names that come from outside, each validated once at the rim and trusted afterwards. A copy
+//! shares the text: rows are many, and each names its owner.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -23,14 +25,14 @@ macro_rules! name_type {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Takes the text if it obeys the rules of this kind of name.
             pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
                 let value = text.into();
                 match $check(&value) {
-                    None => Ok(Self(value)),
+                    None => Ok(Self(value.into())),
                     Some(rule) => Err(NameError { kind: $kind, value, rule }),
                 }
             }
@@ -63,7 +65,7 @@ macro_rules! name_type {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.as_str().to_owned()
             }
         }
     };

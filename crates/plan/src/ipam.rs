@@ -87,6 +87,11 @@ impl Pool {
         self.last - self.first + 1
     }
 
+    /// The first address of the network, which no Pod gets.
+    pub fn gateway(&self) -> IpAddr {
+        address(self.family(), self.first - 1)
+    }
+
     /// A pool always has an address.
     pub fn is_empty(&self) -> bool {
         false

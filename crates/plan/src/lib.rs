@@ -4,12 +4,15 @@
 //! then the rows = the rows of a cold start from the final objects*.
 
 pub mod check;
+mod context;
 pub mod ipam;
 mod ledger;
 mod planner;
 mod rows;
+mod store;
 mod table;
+mod totals;
 
-pub use planner::{Input, Planner, Uplink};
-pub use rows::pod_side_rows;
+pub use context::Method;
+pub use planner::{Input, Planner, PodAddress, Uplink};
 pub use table::{Change, ChangeSet, RowReport, RowState, Table, Tables, compare};

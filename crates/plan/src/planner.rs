@@ -1,17 +1,25 @@
 //! The incremental planner of one node.
 //!
 //! An input marks what it can touch, and only that is planned again: a Pod or another node costs
-//! the same whatever else there is. Only a change of the node itself or of its uplink touches all.
+//! the same whatever else there is. Only a change of the node itself, of its uplink or of what
+//! people chose touches all. What an object's rows were is planned again from the object as it
+//! was, so that nothing but the rows themselves is stored.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use seaway_model::{Attachment, AttachmentId, ClusterEvent, Family, Node, NodeName, Pod, PodName};
+use seaway_model::{
+    Attachment, AttachmentId, ClusterEvent, Family, Node, NodeName, Pod, PodName, Settings,
+};
 
+use crate::context::{Context, Method, OwnNode};
 use crate::ledger::{Ledger, Owner};
-use crate::rows::{attachment_rows, base_rows, peer_rows, pod_mtu};
+use crate::rows::{
+    PeerView, attachment_rows, base_rows, peer_rows, pod_address, pod_side_rows, totals_rows,
+};
 use crate::table::{ChangeSet, Tables};
+use crate::totals::Totals;
 
 /// The node's way to the other nodes, as chosen on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +28,12 @@ pub struct Uplink {
     pub mtu: u32,
     /// The node's own addresses on it, at most one a family.
     pub addresses: Vec<IpAddr>,
+    /// The networks that are on its link.
+    pub networks: Vec<IpNet>,
+    /// It takes routes from router advertisements, and would no more once the node forwards.
+    pub learns_routes: bool,
+    /// It drops IPv4 packets that come another way than the way back, unless told otherwise.
+    pub strict: bool,
 }
 
 impl Uplink {
@@ -30,6 +44,15 @@ impl Uplink {
             .copied()
             .find(|a| Family::of(*a) == family)
     }
+}
+
+/// An address of a Pod's interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodAddress {
+    /// The address with the prefix length that the interface has.
+    pub net: IpNet,
+    /// The Pod's way out.
+    pub gateway: IpAddr,
 }
 
 /// What the planner is told.
@@ -43,30 +66,41 @@ pub enum Input {
     Attach(Attachment),
     /// It no longer does.
     Detach(AttachmentId),
+    /// What people chose for the node is now this.
+    Settings(Settings),
+    /// The largest packet in bytes, of those that the uplink takes, that gets to a node; `None`
+    /// when all do.
+    PathMtu(NodeName, Option<u32>),
 }
 
 /// Plans the rows of one node's network namespace.
 #[derive(Clone, Debug)]
 pub struct Planner {
-    name: NodeName,
     nodes: BTreeMap<NodeName, Node>,
     pods: BTreeMap<PodName, Pod>,
     attachments: BTreeMap<AttachmentId, Attachment>,
-    uplink: Option<Uplink>,
+    path_mtu: BTreeMap<NodeName, u32>,
+    context: Context,
     ledger: Ledger,
+    totals: Totals,
 }
 
 impl Planner {
     /// A planner of the node `name` that knows nothing yet.
-    pub fn new(name: NodeName) -> Planner {
-        Planner {
-            name,
+    pub fn new(name: NodeName, settings: Settings) -> Planner {
+        let context = Context::new(name, settings);
+        let mut planner = Planner {
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
             attachments: BTreeMap::new(),
-            uplink: None,
+            path_mtu: BTreeMap::new(),
+            context,
             ledger: Ledger::default(),
-        }
+            totals: Totals::default(),
+        };
+        let base = base_rows(&planner.context);
+        let _ = planner.replace(Owner::Base, &Tables::default(), &base);
+        planner
     }
 
     /// Takes in one input and gives what changes in the planned rows.
@@ -74,20 +108,21 @@ impl Planner {
         match input {
             Input::Cluster(event) => self.cluster(event),
             Input::Uplink(uplink) => {
-                if self.uplink == uplink {
-                    return ChangeSet::default();
-                }
-                self.uplink = uplink;
-                self.plan_all()
+                let context = self.context.clone();
+                self.change_context(Context { uplink, ..context })
             }
-            Input::Attach(attachment) => {
-                let id = attachment.id.clone();
-                self.attachments.insert(id.clone(), attachment);
-                self.plan(&Owner::Attachment(id))
+            Input::Attach(attachment) => self.attach(attachment.id.clone(), Some(attachment)),
+            Input::Detach(id) => self.attach(id, None),
+            Input::Settings(settings) => {
+                let context = self.context.clone();
+                self.change_context(Context {
+                    settings,
+                    ..context
+                })
             }
-            Input::Detach(id) => {
-                self.attachments.remove(&id);
-                self.plan(&Owner::Attachment(id))
+            Input::PathMtu(name, mtu) => {
+                let node = self.nodes.get(&name).cloned();
+                self.change_node(name, node, mtu)
             }
         }
     }
@@ -96,13 +131,10 @@ impl Planner {
         match event {
             ClusterEvent::NodeUpsert(node) => {
                 let name = node.name.clone();
-                self.nodes.insert(name.clone(), node);
-                self.plan_node(name)
+                let mtu = self.path_mtu.get(&name).copied();
+                self.change_node(name, Some(node), mtu)
             }
-            ClusterEvent::NodeDelete(name) => {
-                self.nodes.remove(&name);
-                self.plan_node(name)
-            }
+            ClusterEvent::NodeDelete(name) => self.change_node(name, None, None),
             ClusterEvent::PodUpsert(pod) => {
                 self.pods.insert(pod.name.clone(), pod);
                 ChangeSet::default()
@@ -115,49 +147,129 @@ impl Planner {
         }
     }
 
-    fn plan_node(&mut self, name: NodeName) -> ChangeSet {
-        if name == self.name {
-            self.plan_all()
-        } else {
-            self.plan(&Owner::Peer(name))
+    /// Sets what is known of a node; of one that is gone nothing stays known.
+    fn change_node(&mut self, name: NodeName, now: Option<Node>, mtu: Option<u32>) -> ChangeSet {
+        let known = self.nodes.get(&name);
+        let known_mtu = self.path_mtu.get(&name).copied();
+        if known == now.as_ref() && known_mtu == mtu {
+            return ChangeSet::default();
         }
-    }
-
-    fn plan_all(&mut self) -> ChangeSet {
-        let attachments = self.attachments.keys().cloned().map(Owner::Attachment);
-        let peers = self
-            .nodes
-            .keys()
-            .filter(|n| **n != self.name)
-            .cloned()
-            .map(Owner::Peer);
-        let owners: Vec<Owner> = std::iter::once(Owner::Base)
-            .chain(attachments)
-            .chain(peers)
-            .collect();
-        let mut changes = ChangeSet::default();
-        for owner in owners {
-            changes.append(self.plan(&owner));
+        let old = self.peer_rows(&name);
+        match now {
+            Some(node) => drop(self.nodes.insert(name.clone(), node)),
+            None => drop(self.nodes.remove(&name)),
         }
+        match mtu {
+            Some(mtu) => drop(self.path_mtu.insert(name.clone(), mtu)),
+            None => drop(self.path_mtu.remove(&name)),
+        }
+        if name == self.context.name {
+            let context = self.context.clone();
+            return self.change_context(context);
+        }
+        let new = self.peer_rows(&name);
+        let mut changes = self.replace(Owner::Peer(name), &old, &new);
+        changes.append(self.settle());
         changes
     }
 
-    fn plan(&mut self, owner: &Owner) -> ChangeSet {
-        let uplink = self.uplink.as_ref();
-        let rows = match owner {
-            Owner::Base => base_rows(self.pod_cidrs()),
-            Owner::Attachment(id) => self
-                .attachments
-                .get(id)
-                .map(|a| attachment_rows(a, uplink))
-                .unwrap_or_default(),
-            Owner::Peer(name) => self
-                .nodes
-                .get(name)
-                .map(|peer| peer_rows(peer, self.pod_cidrs(), uplink))
-                .unwrap_or_default(),
+    fn peer_rows(&self, name: &NodeName) -> Tables {
+        match self.peer(name) {
+            Some(peer) => peer_rows(&self.context, peer),
+            None => Tables::default(),
+        }
+    }
+
+    fn peer(&self, name: &NodeName) -> Option<PeerView<'_>> {
+        let node = self
+            .nodes
+            .get(name)
+            .filter(|_| *name != self.context.name)?;
+        let path_mtu = self.path_mtu.get(name).copied();
+        Some(PeerView { node, path_mtu })
+    }
+
+    fn attach(&mut self, id: AttachmentId, now: Option<Attachment>) -> ChangeSet {
+        if self.attachments.get(&id) == now.as_ref() {
+            return ChangeSet::default();
+        }
+        // The first attachment of a node without pod CIDRs brings the filters, which concern all.
+        let mut changes = ChangeSet::default();
+        let before = match now {
+            Some(attachment) => self.attachments.insert(id.clone(), attachment),
+            None => self.attachments.remove(&id),
         };
-        self.ledger.set(owner, rows)
+        let rows = |ctx: &Context, a: Option<&Attachment>| {
+            a.map(|a| attachment_rows(ctx, a)).unwrap_or_default()
+        };
+        let old = rows(&self.context, before.as_ref());
+        let new = rows(&self.context, self.attachments.get(&id));
+        self.totals.count_strays(&old, &new);
+        changes.append(self.replace(Owner::Attachment(id), &old, &new));
+        changes.append(self.change_context(self.context.clone()));
+        changes.append(self.settle());
+        changes
+    }
+
+    /// Brings what the context says of the node's own object and Pods up to date.
+    fn with_own(&self, mut context: Context) -> Context {
+        context.own = self.nodes.get(&context.name).map(|node| OwnNode {
+            addresses: node.addresses.clone(),
+            pod_cidrs: node.pod_cidrs.iter().map(IpNet::trunc).collect(),
+        });
+        let has_cidrs = !context.pod_cidrs().is_empty();
+        context.filters = context.own.is_some() && (has_cidrs || !self.attachments.is_empty());
+        context
+    }
+
+    /// Plans everything again if the context becomes another.
+    fn change_context(&mut self, context: Context) -> ChangeSet {
+        let context = self.with_own(context);
+        if context == self.context {
+            return ChangeSet::default();
+        }
+        let old = std::mem::replace(&mut self.context, context);
+        let new = &self.context;
+        let mut changes = ChangeSet::default();
+        let mut take = |owner, before: &Tables, after: &Tables| {
+            changes.append(self.ledger.replace(owner, before, after));
+        };
+        take(Owner::Base, &base_rows(&old), &base_rows(new));
+        for (id, attachment) in &self.attachments {
+            let before = attachment_rows(&old, attachment);
+            let after = attachment_rows(new, attachment);
+            self.totals.count_strays(&before, &after);
+            take(Owner::Attachment(id.clone()), &before, &after);
+        }
+        for (name, node) in self.nodes.iter().filter(|(name, _)| **name != new.name) {
+            let path_mtu = self.path_mtu.get(name).copied();
+            let peer = PeerView { node, path_mtu };
+            let (before, after) = (peer_rows(&old, peer), peer_rows(new, peer));
+            take(Owner::Peer(name.clone()), &before, &after);
+        }
+        self.totals.count(&changes);
+        // What follows from all others is replaced as it was planned: by the old summary.
+        let before = totals_rows(&old, self.totals.summary());
+        self.totals.renew(self.ledger.tables());
+        let after = totals_rows(&self.context, self.totals.summary());
+        changes.append(self.ledger.replace(Owner::Totals, &before, &after));
+        changes
+    }
+
+    fn replace(&mut self, owner: Owner, old: &Tables, new: &Tables) -> ChangeSet {
+        let changes = self.ledger.replace(owner, old, new);
+        self.totals.count(&changes);
+        changes
+    }
+
+    /// Plans again what follows from all other rows, if that changed.
+    fn settle(&mut self) -> ChangeSet {
+        let Some(before) = self.totals.renew(self.ledger.tables()) else {
+            return ChangeSet::default();
+        };
+        let old = totals_rows(&self.context, &before);
+        let new = totals_rows(&self.context, self.totals.summary());
+        self.ledger.replace(Owner::Totals, &old, &new)
     }
 
     /// The rows that the node's namespace must hold.
@@ -165,20 +277,31 @@ impl Planner {
         self.ledger.tables()
     }
 
+    /// The planned rows that are there for one attachment: those on its own devices and those
+    /// elsewhere. Costs nothing that grows with the node.
+    pub fn rows_of(&self, id: &AttachmentId) -> Tables {
+        match self.attachments.get(id) {
+            Some(attachment) => {
+                let rows = attachment_rows(&self.context, attachment);
+                self.ledger.won(&Owner::Attachment(id.clone()), &rows)
+            }
+            None => Tables::default(),
+        }
+    }
+
     /// The node's name.
     pub fn name(&self) -> &NodeName {
-        &self.name
+        &self.context.name
     }
 
     /// The node's own object, if the cluster knows it.
     pub fn node(&self) -> Option<&Node> {
-        self.nodes.get(&self.name)
+        self.nodes.get(&self.context.name)
     }
 
     /// The node's own pod CIDRs.
     pub fn pod_cidrs(&self) -> &[IpNet] {
-        self.nodes
-            .get(&self.name)
+        self.node()
             .map(|node| &node.pod_cidrs[..])
             .unwrap_or_default()
     }
@@ -198,13 +321,47 @@ impl Planner {
         &self.attachments
     }
 
-    /// The uplink.
-    pub fn uplink(&self) -> Option<&Uplink> {
-        self.uplink.as_ref()
+    /// What people chose.
+    pub fn settings(&self) -> &Settings {
+        &self.context.settings
     }
 
-    /// The MTU of Pod links in bytes.
+    /// The uplink.
+    pub fn uplink(&self) -> Option<&Uplink> {
+        self.context.uplink.as_ref()
+    }
+
+    /// What the namespace of an attachment's Pod must hold.
+    pub fn pod_side_rows(&self, attachment: &Attachment) -> Tables {
+        pod_side_rows(&self.context, attachment)
+    }
+
+    /// Each of an attachment's addresses as the Pod's interface has it, with its gateway.
+    pub fn pod_addresses(&self, attachment: &Attachment) -> Vec<PodAddress> {
+        let addresses = attachment.addresses.iter();
+        addresses.map(|a| pod_address(&self.context, *a)).collect()
+    }
+
+    /// The MTU of Pod links in bytes: what people chose, and no more than gets through on every
+    /// way that a packet may take to another node.
     pub fn pod_mtu(&self) -> u32 {
-        pod_mtu(self.uplink.as_ref())
+        self.context.pod_mtu()
+    }
+
+    /// How packets get to the Pods of another node that have addresses of `family`; `None` when
+    /// there is no way, of which [`crate::check`] says why.
+    pub fn method_to(&self, peer: &NodeName, family: Family) -> Option<Method> {
+        let peer = self.peer(peer)?;
+        self.context.way(peer.node, family).ok()
+    }
+
+    /// The largest packet in bytes that gets to a node, when it is less than the uplink takes.
+    pub fn path_mtu(&self, peer: &NodeName) -> Option<u32> {
+        self.path_mtu.get(peer).copied()
+    }
+
+    /// What rows follow from beside their object.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
     }
 }

@@ -1,75 +1,17 @@
-//! Keyed tables of rows, their difference, and their comparison for people.
+//! All tables of a namespace, their difference, and their comparison for people.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use seaway_model::{AddressRow, AttachmentId, LinkRow, NeighbourRow, RouteRow, Row, SysctlRow};
+use seaway_model::{
+    AddressRow, AttachmentId, ClusterNetRow, FdbRow, FirewallRow, HostPortRow, InnerSourceRow,
+    LinkRow, NeighbourRow, PortGuardRow, ProxyRow, RedirectRow, RouteRow, Row, RuleRow, ShapeRow,
+    SysctlRow, VtepRow,
+};
 use serde::Serialize;
 
-/// Rows of one kind by their key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table<R: Row> {
-    rows: BTreeMap<R::Key, R>,
-}
-
-impl<R: Row> Default for Table<R> {
-    fn default() -> Self {
-        Table {
-            rows: BTreeMap::new(),
-        }
-    }
-}
-
-impl<R: Row> FromIterator<R> for Table<R> {
-    fn from_iter<I: IntoIterator<Item = R>>(rows: I) -> Self {
-        Table {
-            rows: rows.into_iter().map(|row| (row.key(), row)).collect(),
-        }
-    }
-}
+pub use crate::store::Table;
 
 impl<R: Row> Table<R> {
-    /// Puts a row in; gives back the row of that key that was there.
-    pub fn insert(&mut self, row: R) -> Option<R> {
-        self.rows.insert(row.key(), row)
-    }
-
-    /// Puts the row in, if there is one.
-    pub fn extend_with(&mut self, row: Option<R>) {
-        if let Some(row) = row {
-            self.insert(row);
-        }
-    }
-
-    /// Takes a row out.
-    pub fn remove(&mut self, key: &R::Key) -> Option<R> {
-        self.rows.remove(key)
-    }
-
-    /// The row of a key.
-    pub fn get(&self, key: &R::Key) -> Option<&R> {
-        self.rows.get(key)
-    }
-
-    /// The rows from a key on, in the order of their keys.
-    pub fn iter_from(&self, first: R::Key) -> impl Iterator<Item = &R> {
-        self.rows.range(first..).map(|(_, row)| row)
-    }
-
-    /// All rows in the order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = &R> {
-        self.rows.values()
-    }
-
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// What must be done so that `observed` becomes this table: rows that are missing or not in
     /// force are upserted, rows that nobody planned are deleted.
     pub fn changes_from(&self, observed: &Table<R>) -> Vec<Change<R>> {
@@ -182,6 +124,9 @@ macro_rules! tables {
         }
 
         impl Tables {
+            /// The tables' names as people see them.
+            pub const NAMES: &[&str] = &[$(<$row as Row>::TABLE),*];
+
             /// What must be done so that `observed` becomes these tables.
             pub fn changes_from(&self, observed: &Tables) -> ChangeSet {
                 ChangeSet { $($name: self.$name.changes_from(&observed.$name),)* }
@@ -197,7 +142,8 @@ macro_rules! tables {
                 self.len() == 0
             }
 
-            /// The rows that are for one attachment.
+            /// The rows that are for one attachment, found by looking at all. Of planned rows
+            /// [`Planner::rows_of`](crate::Planner::rows_of) gives more at less cost.
             pub fn of_attachment(&self, id: &AttachmentId) -> Tables {
                 Tables {
                     $($name: self.$name.iter()
@@ -308,6 +254,28 @@ tables! {
     sysctls: SysctlRow,
     /// Routes.
     routes: RouteRow,
+    /// Rules.
+    rules: RuleRow,
+    /// Forwarding entries.
+    fdb: FdbRow,
+    /// Proxy neighbours.
+    proxies: ProxyRow,
+    /// The static part of the filters.
+    firewall: FirewallRow,
+    /// Known VTEPs.
+    vteps: VtepRow,
+    /// What VTEPs may speak for.
+    inner_sources: InnerSourceRow,
+    /// Destinations inside the cluster.
+    cluster_nets: ClusterNetRow,
+    /// What may enter at the ports of the bridge.
+    port_guards: PortGuardRow,
+    /// Ports of the node that lead to Pods.
+    host_ports: HostPortRow,
+    /// Limits of rates.
+    shapes: ShapeRow,
+    /// What passes through a shaper.
+    redirects: RedirectRow,
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use seaway_agent::{AgentConfig, ApiSource, ClusterSource};
 use seaway_kernel::uplink::UplinkRule;
 use seaway_model::{Family, IfName, NodeName};
 
+use crate::network::NetworkArgs;
+
 /// Flags of the agent.
 #[derive(Args)]
 pub(crate) struct AgentArgs {
@@ -20,11 +22,20 @@ pub(crate) struct AgentArgs {
     #[command(flatten)]
     source: SourceArgs,
     /// Caches, notes and the lock; on tmpfs, so that a reboot clears it.
-    #[arg(long, default_value = "/run/seaway")]
+    #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/run/seaway")]
     state_dir: PathBuf,
     /// Where the CNI plugin finds the agent [default: agent.sock in the state directory].
     #[arg(long)]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    uplink: UplinkArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// How to find the device towards the other nodes.
+#[derive(Args)]
+pub(crate) struct UplinkArgs {
     /// The device towards the other nodes [default: the one with this node's address in the
     /// cluster, or else that of the default route].
     #[arg(long, conflicts_with = "uplink_match")]
@@ -35,6 +46,25 @@ pub(crate) struct AgentArgs {
     /// This node's own address; once a family.
     #[arg(long, value_name = "ADDRESS")]
     node_ip: Vec<IpAddr>,
+}
+
+impl UplinkArgs {
+    /// The rule, checked.
+    pub(crate) fn rule(self) -> anyhow::Result<UplinkRule> {
+        for family in Family::ALL {
+            let ours = self.node_ip.iter().filter(|a| Family::of(**a) == family);
+            let count = ours.count();
+            anyhow::ensure!(
+                count <= 1,
+                "--node-ip names {count} {family} addresses; give one a family"
+            );
+        }
+        Ok(UplinkRule {
+            name: self.uplink,
+            matching: self.uplink_match,
+            node_ips: self.node_ip,
+        })
+    }
 }
 
 /// Where the cluster's state comes from: exactly one.
@@ -60,17 +90,6 @@ impl SourceArgs {
 }
 
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
-    for family in Family::ALL {
-        let count = args
-            .node_ip
-            .iter()
-            .filter(|a| Family::of(**a) == family)
-            .count();
-        anyhow::ensure!(
-            count <= 1,
-            "--node-ip names {count} {family} addresses; give one a family"
-        );
-    }
     let socket = args
         .socket
         .unwrap_or_else(|| args.state_dir.join("agent.sock"));
@@ -79,11 +98,8 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         socket,
         state_dir: args.state_dir,
         cluster: args.source.source()?,
-        uplink: UplinkRule {
-            name: args.uplink,
-            matching: args.uplink_match,
-            node_ips: args.node_ip,
-        },
+        uplink: args.uplink.rule()?,
+        settings: args.network.settings()?,
     };
     seaway_agent::run(&config).context("agent")?;
     Ok(ExitCode::SUCCESS)

@@ -9,8 +9,10 @@
 
 mod agent;
 mod apiserver;
+mod cleanup;
 mod controller;
 mod inspect;
+mod network;
 mod rim;
 mod table;
 
@@ -48,6 +50,8 @@ enum Command {
     /// Small servers and clients to try a network with.
     #[command(subcommand)]
     Tool(seaway_lab::tool::ToolCommand),
+    /// Remove everything of Seaway from this node; no agent may be running.
+    Cleanup(cleanup::CleanupArgs),
     /// This node's health, as its agent sees it.
     Status(inspect::InspectArgs),
     /// This node's rows: planned, and observed in the kernel; drift is marked.
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Controller(args) => controller::run(args),
         Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
+        Command::Cleanup(args) => cleanup::run(args),
         Command::Status(args) => inspect::status(&args),
         Command::Tables(args) => inspect::tables(&args),
     };

@@ -1,6 +1,17 @@
-//! Test guards and helpers: isolation in own namespaces, waiting for conditions.
+//! Test guards and helpers: isolation in own namespaces, waiting for conditions, packets made by
+//! hand and wires looked at.
 //!
 //! A dev-dependency only. A test that cannot have what it needs fails; nothing is skipped.
+
+#![cfg_attr(
+    not(test),
+    expect(clippy::expect_used, reason = "test code fails by panic")
+)]
+
+pub mod packet;
+mod wire;
+
+pub use wire::Wire;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

@@ -67,24 +67,42 @@ fn k1_k2_bad_input_is_refused_with_code_and_field() {
             6,
             "object",
         ),
+    ];
+    refused(cases);
+    pod.call("ADD").run().expect("and good input is taken");
+}
+
+#[test]
+fn k9_bad_capabilities_and_results_are_refused_with_code_and_field() {
+    let _node = Node::start();
+    let pod = Pod::new("a");
+    let add = || pod.call("ADD");
+    refused(vec![
         (
-            add().config("runtimeConfig", json!({"bandwidth": {}})),
+            add().config("runtimeConfig", json!({"ipRanges": [[]]})),
             2,
-            "bandwidth",
+            "ipRanges",
+        ),
+        (
+            add().config("runtimeConfig", json!({"portMappings": [{"hostPort": 80}]})),
+            7,
+            "containerPort",
         ),
         (
             add().config("prevResult", json!({"ips": [{"address": "x"}]})),
             7,
             "address",
         ),
-    ];
+    ]);
+}
+
+fn refused(cases: Vec<(Call, u64, &str)>) {
     for (call, code, words) in cases {
         let error = call.run().expect_err(words);
         assert_eq!(error.code, code, "{call:?}: {error:?}");
         assert!(error.msg.contains(words), "{call:?}: {error:?}");
         assert_eq!(Leftovers::now(), Leftovers::default(), "{call:?}");
     }
-    pod.call("ADD").run().expect("and good input is taken");
 }
 
 #[test]

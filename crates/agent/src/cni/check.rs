@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use seaway_cni::spec::{CniError, CniResult, Endpoint, NetworkConfig, code};
 use seaway_kernel::netns::Netns;
-use seaway_model::AttachmentId;
+use seaway_model::{AttachmentId, Rate};
 use seaway_plan::{RowState, Tables, compare};
 use serde_json::Value;
 
@@ -41,6 +41,7 @@ pub(super) fn check(
     if let Some(previous) = previous {
         compare_result(&record, &previous, &mut problems);
     }
+    compare_extras(&record, config, &mut problems)?;
     check_node(shared, id, &mut problems)?;
     if let Some(fd) = netns {
         check_pod(shared, &record, fd, &mut problems)?;
@@ -65,12 +66,42 @@ fn compare_result(record: &Record, previous: &CniResult, problems: &mut Vec<Stri
     }
 }
 
+/// A runtime that names a capability asks for what the ADD got. Whether that is in force, the rows
+/// tell.
+fn compare_extras(
+    record: &Record,
+    config: &NetworkConfig,
+    problems: &mut Vec<String>,
+) -> Result<(), CniError> {
+    let (asked, has) = (config.extras()?, &record.attachment.extras);
+    let named = |key| config.runtime_config.contains_key(key);
+    let missing = asked.ports.iter().filter(|port| !has.ports.contains(port));
+    problems.extend(missing.map(|port| {
+        format!("runtimeConfig.portMappings asks for {port}, which the ADD was not asked for")
+    }));
+    let limits = [
+        ("ingress", asked.ingress, has.ingress),
+        ("egress", asked.egress, has.egress),
+    ];
+    for (direction, asked, has) in limits {
+        if named("bandwidth") && asked != has {
+            let text = |rate: Option<Rate>| rate.map_or("no limit".to_owned(), |r| r.to_string());
+            problems.push(format!(
+                "runtimeConfig.bandwidth asks for {} {direction}, and the ADD got {}",
+                text(asked),
+                text(has)
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn check_node(
     shared: &Shared,
     id: &AttachmentId,
     problems: &mut Vec<String>,
 ) -> Result<(), CniError> {
-    let planned = shared.lock().planner.rows().of_attachment(id);
+    let planned = shared.lock().planner.rows_of(id);
     let observed = shared
         .with_node(|node| node.observe(&planned))
         .and_then(|observed| observed)

@@ -2,14 +2,17 @@
 //! kernel to be rid of it. Nothing here fails because something is gone already.
 
 use seaway_cni::spec::{CniError, Endpoint, NetworkConfig};
+use seaway_kernel::KernelError;
 use seaway_kernel::fault::{FaultPoint, reach};
 use seaway_kernel::realise::RowFailure;
-use seaway_model::{Attachment, AttachmentId, LinkRow, Row};
-use seaway_plan::ChangeSet;
+use seaway_model::{Attachment, AttachmentId, HostPortRow, LinkRow, Row};
+
+use seaway_plan::{Change, ChangeSet, Tables};
 use serde_json::Value;
 
 use super::{CLAIM_LIMIT, busy, row_failures};
 use crate::keeper::Command;
+use crate::recover;
 use crate::shared::Shared;
 
 pub(super) fn del(shared: &Shared, endpoint: &Endpoint) -> Result<Value, CniError> {
@@ -30,29 +33,59 @@ fn free(shared: &Shared, id: &AttachmentId) -> Result<(), CniError> {
 }
 
 /// Frees an attachment whose container is claimed; gives what could not be withdrawn. While its
-/// link could not be handed to the reaper the attachment stays, so that nobody gets its address.
+/// link could not be handed to the reaper, or its ports of the node not be closed, the attachment
+/// stays, so that nobody gets its address.
 pub(crate) fn remove(shared: &Shared, id: &AttachmentId) -> Vec<RowFailure> {
     adopt_unknown(shared, id);
     let record = shared.lock().records.get(id).cloned();
     let withdrawn = shared.lock().withdraw(id);
     reach(FaultPoint::DelWithdrawn);
-    let (Some(record), Some((attachment, changes))) = (record, withdrawn) else {
+    let (Some(record), Some((attachment, mut changes))) = (record, withdrawn) else {
         return Vec::new();
     };
+    if let Err(error) = close_unplanned(shared, &attachment, &mut changes) {
+        shared.lock().attach(record);
+        return vec![RowFailure::whole(&error)];
+    }
     let failures = withdraw_from_kernel(shared, &attachment, &changes);
-    if failures
-        .iter()
-        .any(|failure| failure.table == LinkRow::TABLE)
-    {
+    // A link that lives on has the addresses, and a port that leads to them would lead to the next
+    // Pod that gets them.
+    let held = [LinkRow::TABLE, HostPortRow::TABLE];
+    if failures.iter().any(|failure| held.contains(&failure.table)) {
         shared.lock().attach(record);
         shared.keeper.tell(Command::Compare);
         return failures;
     }
+    if !failures.is_empty() {
+        shared.keeper.tell(Command::Compare);
+    }
     reach(FaultPoint::DelDying);
     shared.records.remove(id);
-    shared.lock().doom(attachment);
+    {
+        let mut state = shared.lock();
+        state.closed(id);
+        state.doom(attachment);
+    }
     shared.announce();
     Vec::new()
+}
+
+/// As long as the cluster is not known, filters are not planned, and a predecessor's are in force:
+/// ports of the node that lead to the attachment are closed there.
+fn close_unplanned(
+    shared: &Shared,
+    attachment: &Attachment,
+    changes: &mut ChangeSet,
+) -> Result<(), KernelError> {
+    let planned = !shared.lock().planner.rows().firewall.is_empty();
+    if planned || attachment.extras.ports.is_empty() {
+        return Ok(());
+    }
+    let observed = shared.with_node(|node| node.observe(&Tables::default()))??;
+    let ours = |row: &&HostPortRow| attachment.addresses.contains(&row.target.ip());
+    let open = observed.tables.host_ports.iter().filter(ours).cloned();
+    changes.host_ports.extend(open.map(Change::Delete));
+    Ok(())
 }
 
 fn withdraw_from_kernel(
@@ -74,11 +107,16 @@ fn adopt_unknown(shared: &Shared, id: &AttachmentId) {
     if shared.lock().records.contains_key(id) {
         return;
     }
-    if let Ok(Ok(Some(attachment))) = shared.with_node(|node| node.find(id)) {
-        shared
-            .lock()
-            .attach(crate::records::Record::bare(attachment));
+    let Ok(Ok(Some(mut attachment))) = shared.with_node(|node| node.find(id)) else {
+        return;
+    };
+    let observed = shared.with_node(|node| node.observe(&Tables::default()));
+    if let Ok(Ok(observed)) = observed {
+        attachment.extras = recover::extras(&attachment, &observed.tables);
     }
+    shared
+        .lock()
+        .attach(crate::records::Record::bare(attachment));
 }
 
 /// K8: frees every attachment of the network that the runtime does not list; goes on past errors.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seaway_cni::request::CniRequest;
-use seaway_cni::spec::{CniError, Verb, code};
+use seaway_cni::spec::{CAPABILITIES, CniError, Verb, code};
 use seaway_kernel::KernelError;
 use seaway_kernel::realise::RowFailure;
 use serde_json::Value;
@@ -19,8 +19,6 @@ pub(crate) use del::{collect_notes, remove};
 
 use crate::shared::Shared;
 
-/// The keys of `runtimeConfig` that are served.
-const CAPABILITIES: &[&str] = &[];
 /// How long a request waits for another of the same container.
 const CLAIM_LIMIT: Duration = Duration::from_secs(50);
 
@@ -28,6 +26,8 @@ const CLAIM_LIMIT: Duration = Duration::from_secs(50);
 pub(crate) const ALREADY_ATTACHED: u32 = 102;
 /// CHECK found something that is not in force.
 pub(crate) const NOT_IN_FORCE: u32 = 103;
+/// Another Pod has the port of the node that is asked for.
+pub(crate) const HOST_PORT_TAKEN: u32 = 104;
 
 /// Serves one CNI request; `netns` is the Pod's namespace, if it came along.
 pub(crate) fn serve(

@@ -4,11 +4,13 @@
 //! that agrees with the plan costs a look-up; one that contradicts it leads to a comparison of the
 //! kernel with the plan and to the repair of what differs.
 
+mod follow;
 mod pods;
 mod reconcile;
 mod uplink;
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -16,10 +18,12 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use seaway_kernel::KernelError;
 use seaway_kernel::netlink::Netlink;
-use seaway_kernel::realise::{Devices, NodeRealiser, Sighting, Watch};
+use seaway_kernel::realise::{Devices, FirewallWatch, NodeRealiser, Sighting, Watch};
 use seaway_kernel::uplink::UplinkRule;
-use seaway_model::{ClusterEvent, Device, Family, Row, SysctlKey, SysctlRow, SysctlScope};
-use seaway_plan::{ChangeSet, Table};
+use seaway_model::{
+    Attachment, ClusterEvent, Device, Family, NodeName, Row, SysctlKey, SysctlRow, SysctlScope,
+};
+use seaway_plan::Table;
 
 use crate::records::Record;
 use crate::shared::Shared;
@@ -45,6 +49,10 @@ pub(crate) enum Command {
     SourceProblem(Option<String>),
     /// A request left something that is not as planned.
     Compare,
+    /// The last Pod of the wiring before may be gone.
+    Rewire,
+    /// The largest packet in bytes that gets to a node, or that all do which the uplink takes.
+    PathMtu(NodeName, Option<u32>),
 }
 
 /// The keeper's own things; what others may see is in [`Shared`].
@@ -53,15 +61,19 @@ pub(crate) struct Keeper {
     node: Box<dyn NodeRealiser>,
     netlink: Netlink,
     watch: Watch,
+    firewall: FirewallWatch,
     devices: Arc<Devices>,
     commands: Receiver<Command>,
     rule: UplinkRule,
+    saved: PathBuf,
     node_due: Option<Instant>,
     uplink_due: bool,
     rest_until: Instant,
     retry: Duration,
     audit_at: Instant,
     pods: pods::Repairs,
+    /// Attachments whose namespace is gone, and to which ports of the node may still lead.
+    lost: Vec<Attachment>,
 }
 
 /// Whether an attachment's namespace still exists where it was, so that its link can be made again.
@@ -70,28 +82,33 @@ pub(crate) fn leads_on(shared: &Shared, record: &Record) -> bool {
 }
 
 impl Keeper {
-    /// A keeper of the calling thread's namespace; it watches from now on.
+    /// A keeper of the calling thread's namespace; it watches from now on. The file `saved` tells
+    /// what settings of the uplink were before us.
     pub(crate) fn new(
         shared: Arc<Shared>,
         devices: Arc<Devices>,
         commands: Receiver<Command>,
         rule: UplinkRule,
+        saved: PathBuf,
     ) -> Result<Keeper, KernelError> {
         let now = Instant::now();
         Ok(Keeper {
             node: shared.host.node()?,
             netlink: Netlink::open()?,
             watch: Watch::open(devices.clone())?,
+            firewall: FirewallWatch::open()?,
             shared,
             devices,
             commands,
             rule,
+            saved,
             node_due: Some(now),
             uplink_due: true,
             rest_until: now,
             retry: RETRY.0,
             audit_at: now + AUDIT,
             pods: pods::Repairs::default(),
+            lost: Vec::new(),
         })
     }
 
@@ -100,14 +117,13 @@ impl Keeper {
         loop {
             self.wait();
             self.look()?;
-            while let Ok(command) = self.commands.try_recv() {
-                self.obey(command);
-            }
+            self.obey_all();
             if Instant::now() >= self.audit_at {
                 self.audit_at = Instant::now() + AUDIT;
                 self.uplink_due = true;
                 self.ask_node(Instant::now());
                 self.ask_all_pods();
+                self.look_around();
             }
             if std::mem::take(&mut self.uplink_due) {
                 self.choose_uplink();
@@ -139,11 +155,12 @@ impl Keeper {
         let wake = self.shared.keeper.wake_fd();
         let mut fds = [
             PollFd::new(self.watch.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.firewall.as_fd(), PollFlags::POLLIN),
             PollFd::new(wake.as_fd(), PollFlags::POLLIN),
         ];
         // An interrupted wait is a short one.
         let _ = poll(&mut fds, limit);
-        if fds[1].any() == Some(true) {
+        if fds[2].any() == Some(true) {
             let _ = wake.read();
         }
     }
@@ -158,6 +175,10 @@ impl Keeper {
         })?;
         if sightings.len() >= MAX_SIGHTINGS {
             sightings = vec![Sighting::Overflow];
+        }
+        if self.firewall.drain()? {
+            tracing::debug!("somebody changed our filters");
+            self.ask_node(Instant::now());
         }
         if sightings.is_empty() {
             return Ok(());
@@ -200,7 +221,10 @@ impl Keeper {
     /// Compares just the settings that a notification is about.
     fn check_settings(&mut self, device: Option<&Device>) {
         let scopes = match device {
-            Some(device) => vec![SysctlScope::Device(device.clone())],
+            Some(device) => vec![
+                SysctlScope::Device(device.clone()),
+                SysctlScope::Neighbours(device.clone()),
+            ],
             None => vec![SysctlScope::Family, SysctlScope::All],
         };
         let keys = scopes
@@ -228,47 +252,5 @@ impl Keeper {
         if planned.iter().any(differs) {
             self.ask_node(Instant::now());
         }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::SourceProblem(problem) => {
-                if let Some(problem) = &problem {
-                    tracing::warn!(%problem, "the cluster's state cannot be read; the last one holds");
-                }
-                self.shared.lock().note_source(problem, Instant::now());
-            }
-            Command::Cluster(events) => self.follow(events),
-            Command::Compare => self.ask_node(Instant::now()),
-        }
-    }
-
-    /// Takes in cluster events. The node counts as ready for Pods only when all that follows from
-    /// them is in force, the uplink included.
-    fn follow(&mut self, mut events: Vec<ClusterEvent>) {
-        let synced = events.contains(&ClusterEvent::Synced);
-        events.retain(|event| *event != ClusterEvent::Synced);
-        let changes = {
-            let mut state = self.shared.lock();
-            let own = |event: &ClusterEvent| match event {
-                ClusterEvent::NodeUpsert(node) => node.name == *state.planner.name(),
-                _ => false,
-            };
-            self.uplink_due |= events.iter().any(own);
-            let mut changes = ChangeSet::default();
-            for event in events {
-                changes.append(state.cluster(event));
-            }
-            changes
-        };
-        self.carry_out(&changes);
-        if synced {
-            self.choose_uplink();
-            self.shared.lock().cluster(ClusterEvent::Synced);
-            self.reconcile();
-            self.shared.lock().settled = true;
-            self.ask_all_pods();
-        }
-        self.shared.announce();
     }
 }

@@ -114,7 +114,7 @@ pub(super) fn repair(shared: &Shared, id: &AttachmentId, netns: &Netns) -> bool 
             for failure in &failures {
                 tracing::warn!(attachment = %id, %failure, "row in the Pod not in force");
             }
-            shared.lock().repairs += count as u64;
+            shared.lock().note_repairs(count);
             failures.is_empty()
         }
         Err(error) => {

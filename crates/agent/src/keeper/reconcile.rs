@@ -11,7 +11,10 @@ use std::time::Instant;
 use seaway_kernel::KernelError;
 use seaway_kernel::netns::Netns;
 use seaway_kernel::realise::{Observed, RowFailure};
-use seaway_model::{AttachmentId, ContainerId, Device, LinkKind, LinkRow, Row};
+use seaway_model::{
+    Attachment, AttachmentId, ContainerId, Device, HostPortRow, LinkKind, LinkRow, PortGuardRow,
+    Row,
+};
 use seaway_plan::{Change, ChangeSet, Tables};
 
 use super::{Keeper, REST, RETRY, pods};
@@ -36,6 +39,17 @@ fn claim<'a>(
     changes.retain_attachments(|id| held.contains_key(&id.container));
     let some_left_out = held.len() < wanted;
     (held, some_left_out)
+}
+
+/// How often the kernel is looked at again because the plan has changed meanwhile.
+const LOOKS: u32 = 4;
+
+/// Leaves alone what could be a newcomer's: elements of ports that nobody is known to have, which
+/// are deleted one by one or along with a renewal of the filters.
+fn leave_newcomers(changes: &mut ChangeSet) {
+    let named = |change: &Change<PortGuardRow>| matches!(change.row().device, Device::Named(_));
+    changes.port_guards.retain(|change| !named(change));
+    changes.firewall.clear();
 }
 
 impl Keeper {
@@ -78,39 +92,86 @@ impl Keeper {
     /// Compares everything with the kernel and repairs what differs.
     pub(super) fn reconcile(&mut self) {
         self.node_due = None;
-        if let Err(error) = self.compare_and_repair() {
-            tracing::error!(%error, "the kernel cannot be compared with the plan; trying again");
-            self.try_again();
+        let began = Instant::now();
+        match self.compare_and_repair() {
+            Ok(()) => self.settle(),
+            Err(error) => {
+                tracing::error!(%error, "the kernel cannot be compared with the plan; trying again");
+                self.try_again();
+            }
         }
-        self.rest_until = Instant::now() + REST;
+        // A large node is not looked at all the time, whoever changes things back and forth there.
+        self.rest_until = Instant::now() + REST.max(began.elapsed());
+    }
+
+    /// After the first comparison with a known cluster, Pods can come.
+    fn settle(&self) {
+        {
+            let mut state = self.shared.lock();
+            if state.settled || !state.synced {
+                return;
+            }
+            state.settled = true;
+        }
+        self.shared.announce();
     }
 
     fn compare_and_repair(&mut self) -> Result<(), KernelError> {
         let shared = self.shared.clone();
-        let (planned, synced) = {
-            let state = shared.lock();
-            (state.planner.rows().clone(), state.synced)
-        };
-        let observed = self.node.observe(&planned)?;
+        let (planned, synced, observed, steady) = self.look_steadily(&shared)?;
         self.clear_unfinished(&observed)?;
+        self.free_lost(&shared, |lost| {
+            let mut ports = observed.tables.host_ports.iter();
+            !ports.any(|row| lost.addresses.contains(&row.target.ip()))
+        });
+        shared.lock().note_comparison(&observed.tables);
         let mut changes = planned.changes_from(&observed.tables);
         if !synced {
             // What is not planned, or otherwise, may be so only because the cluster is not known.
             changes.retain_missing(&observed.tables);
         }
-        let (_claims, some_left_out) = claim(&shared, &mut changes);
+        let (_claims, mut some_left_out) = claim(&shared, &mut changes);
         changes.retain_planned(shared.lock().planner.rows());
+        if !steady {
+            leave_newcomers(&mut changes);
+            some_left_out = true;
+        }
         if some_left_out {
             self.ask_node(Instant::now() + REST);
         }
+        if !some_left_out {
+            shared.lock().forget_failures_but(&changes);
+        }
         if changes.is_empty() {
-            if !some_left_out {
-                shared.lock().failures.clear();
-            }
             return Ok(());
         }
         self.repair(&shared, &observed, changes);
         Ok(())
+    }
+
+    /// The plan and the kernel beside it, and whether the filters' elements can be told apart: a
+    /// Pod that came while they were read has some that this plan takes for a stranger's.
+    fn look_steadily(
+        &mut self,
+        shared: &Shared,
+    ) -> Result<(Tables, bool, Observed, bool), KernelError> {
+        let mut tries = 0;
+        loop {
+            let (planned, synced) = {
+                let state = shared.lock();
+                (state.planner.rows().clone(), state.synced)
+            };
+            let observed = self.node.observe(&planned)?;
+            let steady = {
+                let state = shared.lock();
+                let now = state.planner.rows();
+                now.port_guards == planned.port_guards && now.host_ports == planned.host_ports
+            };
+            tries += 1;
+            if steady || tries == LOOKS {
+                return Ok((planned, synced, observed, steady));
+            }
+        }
     }
 
     fn clear_unfinished(&mut self, observed: &Observed) -> Result<(), KernelError> {
@@ -127,7 +188,7 @@ impl Keeper {
 
     fn repair(&mut self, shared: &Shared, observed: &Observed, mut changes: ChangeSet) {
         let missing = missing_links(&changes, &observed.tables);
-        let namespaces = self.reopen(shared, missing, &mut changes);
+        let namespaces = self.reopen(shared, &missing, &mut changes);
         tracing::info!(
             changes = changes.len(),
             links = namespaces.len(),
@@ -135,6 +196,11 @@ impl Keeper {
         );
         let netns_of = |id: &AttachmentId| namespaces.get(id).map(AsFd::as_fd);
         let failures = self.node.apply(&changes, &netns_of);
+        let held = [LinkRow::TABLE, HostPortRow::TABLE];
+        if !failures.iter().any(|failure| held.contains(&failure.table)) {
+            self.free_lost(shared, |_| true);
+        }
+        shared.announce();
         for (id, netns) in &namespaces {
             if !pods::repair(shared, id, netns) {
                 self.pods.ask(id.clone(), Instant::now());
@@ -149,28 +215,29 @@ impl Keeper {
         {
             self.doom_unplanned(shared, observed, &changes);
         }
-        shared.lock().repairs += changes.len() as u64;
+        shared.lock().note_repairs(changes.len());
         self.settle_outcome(&changes, failures);
     }
 
     /// The namespaces in which missing links are to be made again. An attachment whose namespace
-    /// is gone is gone itself: it leaves the plan and its addresses are free.
+    /// is gone is gone itself: it leaves the plan, and its addresses are free once the kernel has
+    /// carried that out.
     fn reopen(
         &mut self,
         shared: &Shared,
-        missing: Vec<AttachmentId>,
+        missing: &[AttachmentId],
         changes: &mut ChangeSet,
     ) -> BTreeMap<AttachmentId, Netns> {
         let mut namespaces = BTreeMap::new();
         for id in missing {
             self.devices.forget(&Device::PodLink(id.clone()));
-            let record = shared.lock().records.get(&id).cloned();
+            let record = shared.lock().records.get(id).cloned();
             match record.map_or(Ok(None), |record| pods::reopen(shared, &record)) {
-                Ok(Some(netns)) => drop(namespaces.insert(id, netns)),
-                Ok(None) => self.lose(shared, &id, changes),
+                Ok(Some(netns)) => drop(namespaces.insert(id.clone(), netns)),
+                Ok(None) => self.lose(shared, id, changes),
                 Err(error) => {
                     tracing::warn!(attachment = %id, %error, "its namespace cannot be opened now");
-                    changes.retain_attachments(|other| *other != id);
+                    changes.retain_attachments(|other| other != id);
                     self.try_again();
                 }
             }
@@ -179,16 +246,31 @@ impl Keeper {
     }
 
     fn lose(&mut self, shared: &Shared, id: &AttachmentId, changes: &mut ChangeSet) {
-        tracing::info!(attachment = %id, "the Pod's namespace is gone; its addresses are free");
+        tracing::info!(attachment = %id, "the Pod's namespace is gone, and so is the Pod");
         changes.retain_attachments(|other| other != id);
         let mut state = shared.lock();
         if let Some((attachment, gone)) = state.withdraw(id) {
             // The kernel took the link's routes and neighbours along; deleting again is harmless.
             changes.append(gone);
-            state.let_go(&attachment);
+            self.lost.push(attachment);
         }
         drop(state);
         shared.records.remove(id);
+        shared.rewire_if_due();
+    }
+
+    /// Frees the addresses and ports of lost attachments to which no port of the node leads: it
+    /// would lead to the next Pod that gets the address.
+    fn free_lost(&mut self, shared: &Shared, is_closed: impl Fn(&Attachment) -> bool) {
+        let mut state = shared.lock();
+        self.lost.retain(|attachment| {
+            if is_closed(attachment) {
+                state.closed(&attachment.id);
+                state.let_go(attachment);
+                return false;
+            }
+            true
+        });
     }
 
     /// Live links that nobody planned have been moved to the dying group: hands them to the reaper.
@@ -197,8 +279,11 @@ impl Keeper {
             .links
             .iter()
             .filter_map(|change| match change {
-                Change::Delete(row) => row.device.attachment(),
-                Change::Upsert(_) => None,
+                Change::Delete(LinkRow {
+                    device: Device::PodLink(id),
+                    ..
+                }) => Some(id),
+                Change::Delete(_) | Change::Upsert(_) => None,
             })
             .collect();
         for attachment in observed.attachments.iter().filter(|a| gone.contains(&a.id)) {

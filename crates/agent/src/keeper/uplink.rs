@@ -12,7 +12,7 @@ use super::{Keeper, RETRY};
 impl Keeper {
     /// Chooses the uplink anew and plans what follows from it.
     pub(super) fn choose_uplink(&mut self) {
-        let around = match Surroundings::read(&mut self.netlink) {
+        let around = match Surroundings::read(&mut self.netlink, &self.saved) {
             Ok(around) => around,
             Err(error) => {
                 tracing::error!(%error, "the uplink cannot be chosen; trying again");

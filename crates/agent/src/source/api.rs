@@ -1,10 +1,11 @@
 //! The cluster from the Kubernetes API: all nodes and this node's Pods, watched by a thread of its
 //! own, born in the agent's network namespace. What may count as deleted is decided in
-//! `seaway-api`; until it has seen everything once, the agent deletes nothing.
+//! `seaway-api`; until it has seen everything once, the agent deletes nothing. What the agent has to
+//! say on its own Node goes out the same way.
 
 use std::path::PathBuf;
 
-use seaway_api::{ClusterNews, KubeconfigSource, Timing, follow_cluster};
+use seaway_api::{ClusterNews, KubeconfigSource, NodeVoice, Timing, follow_cluster};
 use seaway_model::NodeName;
 use tokio::runtime::{Builder, Runtime};
 
@@ -48,13 +49,14 @@ impl ApiWatcher {
     }
 
     /// Works in the calling thread's network namespace.
-    pub(crate) fn run(self, sink: &Sink) {
+    pub(crate) fn run(self, sink: &Sink, voice: NodeVoice) {
         let tell = |news| match news {
             ClusterNews::Server(url) => sink.source(url),
             ClusterNews::Events(events) => sink.events(events),
             ClusterNews::Problem(problem) => sink.problem(problem),
+            ClusterNews::Unwritten(problem) => sink.unwritten(problem),
         };
-        let following = follow_cluster(&self.source, &self.node, &self.timing, tell);
+        let following = follow_cluster(&self.source, &self.node, &self.timing, voice, tell);
         self.runtime.block_on(following);
         // It ends only if a watch has failed in a way that nobody foresaw.
         let why = "the watch of the API has ended; restart the agent".to_owned();

@@ -5,6 +5,7 @@
 //! - name: node1
 //!   addresses: [172.18.0.1, "fd00:5ea::1"]
 //!   podCIDRs: [10.244.1.0/24, "fd00:10:244:1::/64"]
+//!   transport: l2
 //! pods:
 //! - {namespace: default, name: web, node: node1, addresses: [10.244.1.2], phase: Running}
 //! ```
@@ -69,6 +70,7 @@ struct NodeEntry {
     addresses: Vec<String>,
     #[serde(default, rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
+    transport: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -193,10 +195,12 @@ impl Snapshot {
 }
 
 fn node(place: &Place, entry: &NodeEntry) -> Result<Node, ClusterFileError> {
+    let transport = entry.transport.as_deref().map(str::parse).transpose();
     Ok(Node {
         name: NodeName::new(&entry.name).map_err(|e| place.wrong("name", e))?,
         addresses: place.addresses(&entry.addresses)?,
         pod_cidrs: place.cidrs(&entry.pod_cidrs)?,
+        transport: transport.map_err(|e: seaway_model::ChoiceError| place.wrong("transport", e))?,
     })
 }
 
@@ -298,7 +302,7 @@ mod tests {
     const GOOD: &str = "
 nodes:
 - {name: a, addresses: [192.168.0.1, 'fd00::1'], podCIDRs: [10.244.0.0/24, 'fd00:10::/64']}
-- {name: b}
+- {name: b, transport: vxlan}
 pods:
 - {namespace: default, name: web, node: a, addresses: [10.244.0.2], phase: Running}
 ";
@@ -308,6 +312,8 @@ pods:
         let (nodes, pods) = parse(GOOD).expect("good");
         assert_eq!(nodes.len(), 2);
         assert_eq!(nodes[0].pod_cidrs.len(), 2);
+        let transports = [nodes[0].transport, nodes[1].transport];
+        assert_eq!(transports, [None, Some(seaway_model::Transport::Vxlan)]);
         assert_eq!(pods[0].name.to_string(), "default/web");
         assert_eq!(pods[0].phase, PodPhase::Running);
     }
@@ -356,6 +362,10 @@ pods:
                 "nodes: []\npods: [{namespace: x, name: y, phase: Dancing}]",
                 "Dancing",
             ),
+            (
+                "nodes: [{name: a, transport: VXLAN}]",
+                "nodes[0] (a): transport: \"VXLAN\" is no transport; it is one of auto",
+            ),
             ("\u{0}", ""),
         ] {
             let error = parse(text).expect_err(text).to_string();
@@ -366,7 +376,7 @@ pods:
     #[test]
     fn events_are_the_difference() {
         let good = Snapshot::parse(GOOD).expect("good");
-        let less = Snapshot::parse("nodes: [{name: b}]").expect("good");
+        let less = Snapshot::parse("nodes: [{name: b, transport: vxlan}]").expect("good");
         assert_eq!(good.events_since(&good), vec![]);
         let events = less.events_since(&good);
         let node = NodeName::new("a").expect("valid");

@@ -7,6 +7,7 @@ pub(crate) mod file;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use seaway_api::NodeVoice;
 use seaway_model::{ClusterEvent, NodeName};
 
 use self::api::{ApiSource, ApiWatcher};
@@ -60,11 +61,11 @@ impl Source {
         }
     }
 
-    /// Tells what happens, for ever.
-    pub(crate) fn run(self, sink: &Sink) {
+    /// Tells what happens, for ever, and says what `voice` has to say, if anybody can hear it.
+    pub(crate) fn run(self, sink: &Sink, voice: NodeVoice) {
         match self {
             Source::File(file) => file.run(sink),
-            Source::Api(api) => api.run(sink),
+            Source::Api(api) => api.run(sink, voice),
         }
     }
 }
@@ -86,6 +87,14 @@ impl Sink {
     /// The cluster cannot be seen, or can be again.
     pub(crate) fn problem(&self, problem: Option<String>) {
         self.0.keeper.tell(Command::SourceProblem(problem));
+    }
+
+    /// The own Node cannot be written, or can be again.
+    pub(crate) fn unwritten(&self, problem: Option<String>) {
+        if let Some(problem) = &problem {
+            tracing::warn!(%problem, "the own Node cannot be written");
+        }
+        self.0.lock().node_problem = problem;
     }
 
     /// What the source is called, for people.

@@ -200,13 +200,24 @@ impl<T> Changes<T> {
 /// runtime. Changes that are not read hold the watch up; drop the [`Changes`] if only the
 /// [`Store`] is of interest.
 pub fn watched<T: Kind>(api: Api<T>, selector: Selector, timing: Timing) -> (Store<T>, Changes<T>) {
+    watched_in_part(api, selector, timing, |_| ())
+}
+
+/// The same, with each object cut down by `trim` before it is kept: for those who watch thousands
+/// of objects and need a few fields of each. Name, namespace, uid and version must stay.
+pub fn watched_in_part<T: Kind>(
+    api: Api<T>,
+    selector: Selector,
+    timing: Timing,
+    trim: fn(&mut T),
+) -> (Store<T>, Changes<T>) {
     let (progress, observer) = watch::channel(Progress::default());
     let shared = Arc::new(Shared {
         mirror: RwLock::default(),
         progress,
     });
     let (sender, batches) = mpsc::channel(BATCHES);
-    let run = run::Run::new(api, selector, timing, shared.clone(), sender);
+    let run = run::Run::new(api, (selector, trim), timing, shared.clone(), sender);
     let task = Arc::new(Task(tokio::spawn(run.for_ever())));
     let store = Store {
         shared,

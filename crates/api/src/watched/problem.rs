@@ -30,6 +30,15 @@ pub enum Problem {
         /// What is wrong with it.
         reason: String,
     },
+    /// An object has a field that cannot be right and is passed over; the rest of it holds.
+    Field {
+        /// Kind and key.
+        object: String,
+        /// Which field.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Problem {
@@ -63,6 +72,11 @@ impl fmt::Display for Problem {
                 f,
                 "{object}: {field}: {reason}; its last good version holds"
             ),
+            Problem::Field {
+                object,
+                field,
+                reason,
+            } => write!(f, "{object}: {field}: {reason}; it is passed over"),
         }
     }
 }

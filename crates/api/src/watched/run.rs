@@ -52,6 +52,7 @@ pub(super) struct Run<T> {
     api: Api<T>,
     client: Client,
     selector: Selector,
+    trim: fn(&mut T),
     timing: Timing,
     shared: Arc<Shared<T>>,
     changes: Option<mpsc::Sender<Vec<Change<T>>>>,
@@ -64,7 +65,7 @@ pub(super) struct Run<T> {
 impl<T: Kind> Run<T> {
     pub(super) fn new(
         api: Api<T>,
-        selector: Selector,
+        (selector, trim): (Selector, fn(&mut T)),
         timing: Timing,
         shared: Arc<Shared<T>>,
         changes: mpsc::Sender<Vec<Change<T>>>,
@@ -73,6 +74,7 @@ impl<T: Kind> Run<T> {
             client: api.clone().into_client(),
             api,
             selector,
+            trim,
             backoff: Backoff::new(&timing),
             timing,
             shared,
@@ -136,7 +138,8 @@ impl<T: Kind> Run<T> {
         let version = loop {
             let page = self.api.list(&params).await;
             let page = page.map_err(|error| setback(&error, || operation::<T>("list")))?;
-            items.extend(page.items.into_iter().map(item));
+            let trim = self.trim;
+            items.extend(page.items.into_iter().map(|object| item(object, trim)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => break page.metadata.resource_version.unwrap_or_default(),
@@ -234,12 +237,12 @@ impl<T: Kind> Run<T> {
             for event in batch {
                 match event {
                     Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                        let item = item(object);
+                        let item = item(object, self.trim);
                         version.clone_from(&item.version.resource);
                         changes.extend(mirror.apply(item));
                     }
                     Ok(WatchEvent::Deleted(object)) => {
-                        let item = item(object);
+                        let item = item(object, self.trim);
                         version.clone_from(&item.version.resource);
                         changes.extend(mirror.delete(&item.key, &item.version));
                     }
@@ -302,7 +305,8 @@ impl<T: Kind> Run<T> {
     }
 }
 
-fn item<T: Kind>(mut object: T) -> Item<T> {
+fn item<T: Kind>(mut object: T, trim: fn(&mut T)) -> Item<T> {
+    trim(&mut object);
     let meta = k8s_openapi::Metadata::metadata_mut(&mut object);
     // Who wrote which field takes as much memory as the fields, and nobody here asks.
     meta.managed_fields = None;

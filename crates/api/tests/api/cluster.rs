@@ -1,36 +1,45 @@
 //! The cluster as an agent follows it.
 
-use seaway_api::{ClusterNews, KubeconfigSource, follow_cluster};
-use seaway_model::{ClusterEvent, NodeName};
+use seaway_api::{ClusterNews, EventType, KubeconfigSource, NodeNote, NodeVoice, follow_cluster};
+use seaway_model::{ClusterEvent, NodeName, Transport};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::mock::{LIMIT, Mock, timing};
+use crate::mock::{Fault, LIMIT, Mock, Verb, timing};
 
 struct Agent {
     news: mpsc::UnboundedReceiver<ClusterNews>,
     events: Vec<ClusterEvent>,
     problem: Option<String>,
+    unwritten: Option<String>,
     server: Option<String>,
     following: tokio::task::JoinHandle<()>,
+    /// A kubeconfig to remove in the end.
+    kubeconfig: Option<std::path::PathBuf>,
 }
 
 impl Agent {
     fn start(kubeconfig: impl Into<std::path::PathBuf>) -> Agent {
+        Agent::start_with(kubeconfig, NodeVoice::silent())
+    }
+
+    fn start_with(kubeconfig: impl Into<std::path::PathBuf>, voice: NodeVoice) -> Agent {
         let source = KubeconfigSource::file(kubeconfig);
         let (sender, news) = mpsc::unbounded_channel();
         let following = tokio::spawn(async move {
             let node = NodeName::new("a").expect("valid");
             // The test may be over.
             let tell = |one| drop(sender.send(one));
-            follow_cluster(&source, &node, &timing(), tell).await;
+            follow_cluster(&source, &node, &timing(), voice, tell).await;
         });
         Agent {
             news,
             events: Vec::new(),
             problem: None,
+            unwritten: None,
             server: None,
             following,
+            kubeconfig: None,
         }
     }
 
@@ -41,6 +50,7 @@ impl Agent {
                     ClusterNews::Server(url) => self.server = Some(url),
                     ClusterNews::Events(events) => self.events.extend(events),
                     ClusterNews::Problem(problem) => self.problem = problem,
+                    ClusterNews::Unwritten(problem) => self.unwritten = problem,
                 }
             }
         };
@@ -57,6 +67,9 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.following.abort();
+        if let Some(path) = &self.kubeconfig {
+            std::fs::remove_file(path).expect("removed");
+        }
     }
 }
 
@@ -158,4 +171,108 @@ async fn a_kubeconfig_may_come_late() {
     agent.until("synced", synced).await;
     agent.until("no problem", |a| a.problem.is_none()).await;
     std::fs::remove_file(late).expect("removed");
+}
+
+/// An agent that uses `l2`, and what it says.
+fn speaking(mock: &Mock) -> (Agent, mpsc::Sender<NodeNote>) {
+    let (notes, queue) = mpsc::channel(8);
+    let voice = NodeVoice {
+        transport: Some(Transport::L2),
+        notes: queue,
+    };
+    let path = mock.kubeconfig();
+    let mut agent = Agent::start_with(&path, voice);
+    agent.kubeconfig = Some(path);
+    (agent, notes)
+}
+
+fn knows(transport: Option<Transport>) -> impl Fn(&Agent) -> bool {
+    move |agent| {
+        let nodes = agent.events.iter().rev().find_map(|event| match event {
+            ClusterEvent::NodeUpsert(node) if node.name.as_str() == "a" => Some(node.transport),
+            _ => None,
+        });
+        nodes == Some(transport)
+    }
+}
+
+#[tokio::test]
+async fn an_agent_names_its_transport_on_its_node_and_on_the_next_of_that_name() {
+    let mock = Mock::start().await;
+    mock.put_node("a", "10.0.0.0/24");
+    mock.put_node("b", "10.0.1.0/24");
+    mock.fault(Verb::Patch, Fault::Status(503, "Unavailable"));
+    mock.fault(Verb::Patch, Fault::Status(403, "Forbidden"));
+    let (mut agent, _notes) = speaking(&mock);
+    agent.until("named", knows(Some(Transport::L2))).await;
+    agent.until("no problem", |a| a.problem.is_none()).await;
+    mock.delete("nodes", "a");
+    mock.put_node("a", "10.0.0.0/24");
+    agent.until("the new one is seen", knows(None)).await;
+    agent.until("named again", knows(Some(Transport::L2))).await;
+    let patches = mock.state().patches.clone();
+    assert_eq!(patches.len(), 2, "{patches:?}");
+    assert_ne!(patches[0]["metadata"]["uid"], patches[1]["metadata"]["uid"]);
+}
+
+#[tokio::test]
+async fn a_node_that_names_the_transport_already_is_left_alone() {
+    let mock = Mock::start().await;
+    let meta = serde_json::json!({"name": "a",
+        "annotations": {"network.seaway.dev/transport": "l2"}});
+    mock.put("nodes", serde_json::json!({"metadata": meta}));
+    let (mut agent, _notes) = speaking(&mock);
+    agent.until("synced", synced).await;
+    mock.put_node("b", "10.0.1.0/24");
+    let b = |a: &Agent| a.events.len() >= 3;
+    agent.until("another node", b).await;
+    assert_eq!(mock.requests(Verb::Patch), 0);
+}
+
+#[tokio::test]
+async fn what_an_agent_may_not_write_is_a_problem_and_keeps_nothing_up() {
+    let mock = Mock::start().await;
+    mock.put_node("a", "10.0.0.0/24");
+    for _ in 0..1000 {
+        mock.fault(Verb::Patch, Fault::Status(403, "Forbidden"));
+    }
+    let (mut agent, _notes) = speaking(&mock);
+    agent.until("synced", synced).await;
+    let says = |a: &Agent| {
+        let problem = a.unwritten.as_deref().unwrap_or_default();
+        problem.contains("patch node a: the server answers 403")
+            && problem.ends_with("; give the agent patch on nodes")
+    };
+    agent.until("the problem", says).await;
+    assert_eq!(agent.problem, None, "the cluster is seen");
+}
+
+#[tokio::test]
+async fn what_an_agent_notes_becomes_an_event_of_its_node() {
+    let mock = Mock::start().await;
+    mock.put_node("a", "10.0.0.0/24");
+    let (_agent, notes) = speaking(&mock);
+    let note = NodeNote {
+        event_type: EventType::Warning,
+        reason: "PathMtuLowered".to_owned(),
+        message: "words".to_owned(),
+    };
+    notes.send(note).await.expect("heard");
+    let event = timeout(LIMIT, async {
+        loop {
+            let found = {
+                let state = mock.state();
+                let mut objects = state.objects.iter();
+                objects.find_map(|((kind, _), o)| (kind == "events").then(|| o.clone()))
+            };
+            match found {
+                Some(event) => break event,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    });
+    let event = event.await.expect("it comes");
+    assert_eq!(event["reason"], "PathMtuLowered");
+    assert_eq!(event["involvedObject"]["kind"], "Node");
+    assert_eq!(event["involvedObject"]["name"], "a");
 }

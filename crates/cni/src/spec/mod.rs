@@ -2,6 +2,7 @@
 //! environment, network configuration and results. Pure data and validation, no IO.
 
 mod args;
+mod capabilities;
 mod config;
 mod environment;
 pub mod error;
@@ -10,6 +11,7 @@ mod result;
 mod version;
 
 pub use args::PodArgs;
+pub use capabilities::CAPABILITIES;
 pub use config::{NetworkConfig, decode, version_of};
 pub use environment::{Command, Endpoint, Environment, Verb};
 pub use error::{CniError, code};

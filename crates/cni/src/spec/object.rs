@@ -1,5 +1,6 @@
 //! Reading JSON objects field by field, so that every error names the field by its path. As Go's
-//! decoder does for the reference plugins, `null` and an empty string count as absent.
+//! decoder does for the reference plugins, `null` and an empty string count as absent, and a field
+//! is found however its name is capitalised: containerd writes `HostPort` and `IngressRate`.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -44,6 +45,14 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The object whose fields are `map`, which stands at `path`.
+    pub(crate) fn of_fields(path: &str, map: &'a Map<String, Value>) -> Object<'a> {
+        Object {
+            path: path.to_owned(),
+            map,
+        }
+    }
+
     /// A whole configuration.
     pub(crate) fn root(map: &'a Map<String, Value>) -> Object<'a> {
         Object {
@@ -62,12 +71,18 @@ impl<'a> Object<'a> {
 
     /// The field's value, whatever it is.
     pub(crate) fn value(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|v| !v.is_null())
+        let written =
+            |(name, value): (&String, &'a Value)| name.eq_ignore_ascii_case(key).then_some(value);
+        let found = self
+            .map
+            .get(key)
+            .or_else(|| self.map.iter().find_map(written));
+        found.filter(|v| !v.is_null())
     }
 
     /// Whether the field is there at all, be it `null`.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.map.contains_key(key)
+        self.map.keys().any(|name| name.eq_ignore_ascii_case(key))
     }
 
     /// A string.
@@ -102,6 +117,16 @@ impl<'a> Object<'a> {
         let convert = |value: &Value| {
             let number = value.as_u64().and_then(|n| u32::try_from(n).ok());
             number.ok_or_else(|| self.mismatch(key, "a whole number from 0 to 4294967295", value))
+        };
+        self.value(key).map(convert).transpose()
+    }
+
+    /// A whole number from 0 up to `most`.
+    pub(crate) fn number_up_to(&self, key: &str, most: u64) -> Result<Option<u64>, FieldError> {
+        let convert = |value: &Value| {
+            let number = value.as_u64().filter(|n| *n <= most);
+            let want = format!("a whole number from 0 to {most}");
+            number.ok_or_else(|| self.mismatch(key, &want, value))
         };
         self.value(key).map(convert).transpose()
     }

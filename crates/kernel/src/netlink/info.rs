@@ -1,77 +1,19 @@
-//! What rtnetlink tells, in our terms: the few fields that Seaway compares.
+//! What rtnetlink tells of addresses, routes, rules and neighbours, in our terms: the few fields
+//! that Seaway compares.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo as InfoAttribute, LinkMessage,
-};
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
-use seaway_model::{Family, MacAddr};
-
-/// A link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkInfo {
-    /// The kernel's index.
-    pub index: u32,
-    /// Its name now.
-    pub name: String,
-    /// Its MAC address, if it is an Ethernet device.
-    pub mac: Option<MacAddr>,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// Administratively up.
-    pub up: bool,
-    /// Its group; 0 is the default.
-    pub group: u32,
-    /// Its alias.
-    pub alias: Option<String>,
-    /// Its kind, for example `veth`; `None` for hardware and loopback.
-    pub kind: Option<String>,
-    /// The number by which this namespace knows the one that the other end of a veth is in.
-    pub peer_netns: Option<i32>,
-    /// The bridge that it belongs to.
-    pub master: Option<u32>,
-}
-
-impl LinkInfo {
-    pub(super) fn of(message: &LinkMessage) -> LinkInfo {
-        let mut info = LinkInfo {
-            index: message.header.index,
-            up: message.header.flags.contains(LinkFlags::Up),
-            ..LinkInfo::default()
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => info.name.clone_from(name),
-                LinkAttribute::Address(bytes) => info.mac = MacAddr::from_slice(bytes),
-                LinkAttribute::Mtu(mtu) => info.mtu = *mtu,
-                LinkAttribute::Group(group) => info.group = *group,
-                LinkAttribute::IfAlias(alias) => info.alias = Some(alias.clone()),
-                LinkAttribute::LinkNetNsId(id) => info.peer_netns = Some(*id),
-                LinkAttribute::Controller(index) => info.master = Some(*index),
-                LinkAttribute::LinkInfo(parts) => info.kind = kind_of(parts),
-                _ => {}
-            }
-        }
-        info
-    }
-}
-
-fn kind_of(parts: &[InfoAttribute]) -> Option<String> {
-    parts.iter().find_map(|part| match part {
-        InfoAttribute::Kind(InfoKind::Other(name)) => Some(name.clone()),
-        InfoAttribute::Kind(kind) => Some(kind.to_string()),
-        _ => None,
-    })
-}
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use seaway_model::{Family, MacAddr, RouteTable};
 
 /// An address of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,9 +62,11 @@ pub enum RouteTarget {
     Other,
 }
 
-/// A route of the main table.
+/// A route of one of the tables that Seaway knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteInfo {
+    /// In which table.
+    pub table: RouteTable,
     /// Where to.
     pub destination: IpNet,
     /// Its metric.
@@ -144,9 +88,7 @@ impl RouteInfo {
         };
         let fields = RouteFields::of(message);
         let table = fields.table.unwrap_or(message.header.table.into());
-        if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
-            return None;
-        }
+        let table = RouteTable::of_id(table)?;
         let target = match message.header.kind {
             RouteType::Unicast => fields.target(),
             RouteType::Unreachable => RouteTarget::Unreachable,
@@ -158,6 +100,7 @@ impl RouteInfo {
         let address = fields.destination.unwrap_or(family.default_net().addr());
         let prefix = message.header.destination_prefix_length;
         Some(RouteInfo {
+            table,
             destination: IpNet::new(address, prefix).ok()?,
             metric: fields.metric,
             protocol: message.header.protocol.into(),
@@ -223,7 +166,66 @@ fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// A permanent neighbour entry.
+/// A rule that chooses a routing table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// Its family.
+    pub family: Family,
+    /// Where packets come from.
+    pub source: IpNet,
+    /// The table that is looked into.
+    pub table: u32,
+    /// Its priority.
+    pub priority: u32,
+    /// Who made it.
+    pub protocol: u8,
+    /// It asks for nothing else than the source.
+    pub plain: bool,
+}
+
+impl RuleInfo {
+    /// `None` for rules that lead to no table.
+    pub(super) fn of(message: &RuleMessage) -> Option<RuleInfo> {
+        let family = match message.header.family {
+            AddressFamily::Inet => Family::V4,
+            AddressFamily::Inet6 => Family::V6,
+            _ => return None,
+        };
+        if message.header.action != RuleAction::ToTable {
+            return None;
+        }
+        let mut info = RuleInfo {
+            family,
+            source: family.default_net(),
+            table: message.header.table.into(),
+            priority: 0,
+            protocol: 0,
+            plain: message.header.dst_len == 0 && message.header.tos == 0,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                RuleAttribute::Source(ip) => {
+                    info.source = IpNet::new(*ip, message.header.src_len).ok()?;
+                }
+                RuleAttribute::Table(table) => info.table = *table,
+                RuleAttribute::Priority(priority) => info.priority = *priority,
+                RuleAttribute::Protocol(protocol) => info.protocol = (*protocol).into(),
+                RuleAttribute::Destination(_)
+                | RuleAttribute::Iifname(_)
+                | RuleAttribute::Oifname(_)
+                | RuleAttribute::FwMark(_)
+                | RuleAttribute::UidRange(_)
+                | RuleAttribute::IpProtocol(_)
+                | RuleAttribute::SourcePortRange(_)
+                | RuleAttribute::DestinationPortRange(_) => info.plain = false,
+                _ => {}
+            }
+        }
+        Some(info)
+    }
+}
+
+/// A neighbour entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NeighbourInfo {
     /// The device's index.
@@ -234,24 +236,106 @@ pub struct NeighbourInfo {
     pub mac: MacAddr,
     /// Set by hand, not learned.
     pub permanent: bool,
+    /// The node answers for this address on the device.
+    pub proxy: bool,
+    /// Who made it, where the kernel was told.
+    pub protocol: u8,
 }
 
 impl NeighbourInfo {
     pub(super) fn of(message: &NeighbourMessage) -> Option<NeighbourInfo> {
-        let address = message.attributes.iter().find_map(|a| match a {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
-            _ => None,
-        })?;
-        let mac = message.attributes.iter().find_map(|a| match a {
-            NeighbourAttribute::LinkLayerAddress(bytes) => MacAddr::from_slice(bytes),
-            _ => None,
-        });
+        let fields = NeighbourFields::of(message);
+        let address = match fields.destination? {
+            NeighbourAddress::Inet(ip) => IpAddr::V4(*ip),
+            NeighbourAddress::Inet6(ip) => IpAddr::V6(*ip),
+            _ => return None,
+        };
         Some(NeighbourInfo {
             index: message.header.ifindex,
             address,
-            mac: mac.unwrap_or(MacAddr([0; 6])),
+            mac: fields.mac.unwrap_or(MacAddr([0; 6])),
             permanent: message.header.state == NeighbourState::Permanent,
+            proxy: message.header.flags.contains(NeighbourFlags::Proxy),
+            protocol: fields.protocol,
         })
     }
+}
+
+/// A forwarding entry of a bridge or a VXLAN device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbInfo {
+    /// The index of the VXLAN device, or of the bridge's port.
+    pub index: u32,
+    /// The Ethernet address.
+    pub mac: MacAddr,
+    /// The entry is of the bridge that the device is a port of, not of the device itself.
+    pub of_bridge: bool,
+    /// The VTEP.
+    pub destination: Option<IpAddr>,
+    /// Set by hand and lasting: on a device itself a permanent one, on a bridge a static one that
+    /// leads to the port (a permanent one leads to the bridge).
+    pub fixed: bool,
+}
+
+impl FdbInfo {
+    /// `None` for entries of other families, and of a VLAN.
+    pub(super) fn of(message: &NeighbourMessage) -> Option<FdbInfo> {
+        if message.header.family != AddressFamily::Bridge {
+            return None;
+        }
+        let fields = NeighbourFields::of(message);
+        let destination = match fields.destination {
+            Some(NeighbourAddress::Other(bytes)) => address_of(bytes),
+            _ => None,
+        };
+        let of_bridge = fields.of_bridge;
+        let lasting = match of_bridge {
+            true => NeighbourState::Noarp,
+            false => NeighbourState::Permanent,
+        };
+        (!fields.vlan).then_some(())?;
+        Some(FdbInfo {
+            index: message.header.ifindex,
+            mac: fields.mac?,
+            of_bridge,
+            destination,
+            fixed: message.header.state == lasting,
+        })
+    }
+}
+
+#[derive(Default)]
+struct NeighbourFields<'a> {
+    destination: Option<&'a NeighbourAddress>,
+    mac: Option<MacAddr>,
+    protocol: u8,
+    of_bridge: bool,
+    vlan: bool,
+}
+
+impl NeighbourFields<'_> {
+    fn of(message: &NeighbourMessage) -> NeighbourFields<'_> {
+        let mut fields = NeighbourFields::default();
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(address) => fields.destination = Some(address),
+                NeighbourAttribute::LinkLayerAddress(bytes) => {
+                    fields.mac = MacAddr::from_slice(bytes);
+                }
+                NeighbourAttribute::Protocol(protocol) => {
+                    fields.protocol = u8::from(RouteProtocol::clone(protocol));
+                }
+                NeighbourAttribute::Controller(_) => fields.of_bridge = true,
+                NeighbourAttribute::Vlan(_) => fields.vlan = true,
+                _ => {}
+            }
+        }
+        fields
+    }
+}
+
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = |bytes: &[u8]| Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?));
+    let v6 = |bytes: &[u8]| Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?));
+    v4(bytes).or_else(|| v6(bytes))
 }

@@ -6,14 +6,22 @@
 mod arrival;
 mod dump;
 mod info;
+mod link;
 mod monitor;
+mod quiet;
 mod request;
 mod socket;
+mod strict;
+mod tc;
 
 pub(crate) use arrival::Arrivals;
-pub use info::{AddressInfo, LinkInfo, NeighbourInfo, RouteInfo, RouteTarget};
+pub use info::{AddressInfo, FdbInfo, NeighbourInfo, RouteInfo, RouteTarget, RuleInfo};
+pub use link::{BridgeInfo, LinkInfo, PortInfo, VxlanInfo};
 pub use monitor::{Monitor, Notice, NoticeSource};
 pub use request::{
-    Exclusive, LinkSet, LinkTarget, Request, RouteSpec, SEAWAY_PROTOCOL, VethPeer, VethSpec,
+    Exclusive, KindSpec, LinkSet, LinkSpec, LinkTarget, Request, RouteSpec, SEAWAY_PROTOCOL,
+    VethPeer, VethSpec,
 };
 pub use socket::{Netlink, NetlinkError};
+pub(crate) use socket::{RawMessage, messages};
+pub use tc::{QueueInfo, TokenBucket};

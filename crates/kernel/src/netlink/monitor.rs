@@ -7,17 +7,23 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 
-use super::info::{AddressInfo, LinkInfo, NeighbourInfo, RouteInfo};
+use super::info::{AddressInfo, FdbInfo, NeighbourInfo, RouteInfo, RuleInfo};
+use super::link::{LinkInfo, PortInfo, reported_port};
+use super::quiet;
 use super::socket::{RawMessage, messages, parse_message};
+use super::tc::{self, QueueInfo};
 use crate::error::{Context, KernelError};
 
-/// Multicast groups of rtnetlink (`enum rtnetlink_groups`).
-const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 25];
+/// Multicast groups of rtnetlink (`enum rtnetlink_groups`): links, neighbours, traffic control,
+/// addresses, routes and rules of both families, settings of both.
+const GROUPS: [u32; 11] = [1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25];
 const RTM_NEWNETCONF: u16 = 80;
-const RECEIVE_BUFFER: usize = 4 << 20;
+/// Room for the forwarding entries of thousands of nodes at once, of which the kernel does not tell
+/// who made them. It is doubled there, and taken only while notices wait.
+const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Something changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub enum Notice {
     Link(LinkInfo),
     /// A link is gone.
     LinkGone(LinkInfo),
+    /// A port of a bridge changed: its index, and how it is now.
+    Port(u32, PortInfo),
     /// An address is gone.
     AddressGone(AddressInfo),
     /// A route appeared or was replaced.
@@ -36,6 +44,21 @@ pub enum Notice {
     Neighbour(NeighbourInfo),
     /// A neighbour entry is gone.
     NeighbourGone(NeighbourInfo),
+    /// A forwarding entry appeared or changed.
+    Fdb(FdbInfo),
+    /// A forwarding entry is gone.
+    FdbGone(FdbInfo),
+    /// A rule appeared.
+    Rule(RuleInfo),
+    /// A rule is gone.
+    RuleGone(RuleInfo),
+    /// A queue of a device appeared or changed.
+    Queue(QueueInfo),
+    /// A queue of a device is gone.
+    QueueGone(QueueInfo),
+    /// What arrives by the device of this index is now redirected to that of the other by our
+    /// filter, or no more.
+    Redirect(u32, Option<u32>),
     /// An address appeared.
     Address(AddressInfo),
     /// A setting of the device changed; `None` for all devices or the default.
@@ -53,7 +76,8 @@ pub enum NoticeSource {
     Peer(i32),
 }
 
-/// Listens for changes.
+/// Listens for changes; not for those of routes and neighbours that a quiet socket
+/// ([`Netlink::open_quiet`](super::Netlink::open_quiet)) asked for.
 pub struct Monitor {
     socket: Socket,
     buffer: Vec<u8>,
@@ -71,6 +95,7 @@ impl Monitor {
             nix::sys::socket::sockopt::RcvBufForce,
             &RECEIVE_BUFFER,
         );
+        quiet::deafen(socket.as_fd()).during("filter for", name)?;
         socket
             .set_listen_all_namespaces(true)
             .during("listen to namespaces of", name)?;
@@ -120,7 +145,7 @@ fn read(message: &RawMessage<'_>) -> Option<Notice> {
     if message.kind == RTM_NEWNETCONF {
         return Some(Notice::Setting(netconf_index(message.payload)));
     }
-    if !(16..=32).contains(&message.kind) {
+    if !(16..=46).contains(&message.kind) {
         return None;
     }
     match parse_message(message.payload, message.kind) {
@@ -136,17 +161,34 @@ fn notice_of(message: &RouteNetlinkMessage) -> Option<Notice> {
     use RouteNetlinkMessage as M;
     match message {
         // Bridges report their ports a second time, in their own family.
-        M::NewLink(m) | M::DelLink(m)
-            if m.header.interface_family != netlink_packet_route::AddressFamily::Unspec =>
-        {
-            None
+        M::NewLink(m) if m.header.interface_family == AddressFamily::Bridge => {
+            reported_port(m).map(|(index, port)| Notice::Port(index, port))
         }
+        M::NewLink(m) | M::DelLink(m) if m.header.interface_family != AddressFamily::Unspec => None,
         M::NewLink(m) => Some(Notice::Link(LinkInfo::of(m))),
         M::DelLink(m) => Some(Notice::LinkGone(LinkInfo::of(m))),
         M::NewAddress(m) => AddressInfo::of(m).map(Notice::Address),
         M::DelAddress(m) => AddressInfo::of(m).map(Notice::AddressGone),
         M::NewRoute(m) => RouteInfo::of(m).map(Notice::Route),
         M::DelRoute(m) => RouteInfo::of(m).map(Notice::RouteGone),
+        M::NewQueueDiscipline(m) => QueueInfo::of(m).map(Notice::Queue),
+        M::DelQueueDiscipline(m) => QueueInfo::of(m).map(Notice::QueueGone),
+        M::NewTrafficFilter(m) if tc::is_ours(m) => {
+            let index = u32::try_from(m.header.index).ok()?;
+            Some(Notice::Redirect(index, tc::redirect_target(m)))
+        }
+        M::DelTrafficFilter(m) if tc::is_ours(m) => {
+            let index = u32::try_from(m.header.index).ok()?;
+            Some(Notice::Redirect(index, None))
+        }
+        M::NewRule(m) => RuleInfo::of(m).map(Notice::Rule),
+        M::DelRule(m) => RuleInfo::of(m).map(Notice::RuleGone),
+        M::NewNeighbour(m) if m.header.family == AddressFamily::Bridge => {
+            FdbInfo::of(m).map(Notice::Fdb)
+        }
+        M::DelNeighbour(m) if m.header.family == AddressFamily::Bridge => {
+            FdbInfo::of(m).map(Notice::FdbGone)
+        }
         M::NewNeighbour(m) => NeighbourInfo::of(m).map(Notice::Neighbour),
         M::DelNeighbour(m) => NeighbourInfo::of(m).map(Notice::NeighbourGone),
         _ => None,

@@ -11,15 +11,20 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use thiserror::Error;
 
+use super::quiet;
 use super::request::Request;
 use crate::error::{Context, KernelError};
 use crate::netns::Netns;
 
-/// Messages of one send: few enough for their acknowledgements to fit the receive buffer.
-const MAX_BATCH: usize = 64;
+/// Bytes of one send: fits the send buffer that a socket has by default.
+const MAX_BATCH: usize = 128 * 1024;
+/// Room for the refusal of every message of a send.
+const RECEIVE_BUFFER: usize = 4 << 20;
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// How often a dump is begun anew because its table changed meanwhile.
 const DUMP_TRIES: usize = 32;
+/// Where the flags are in `struct nlmsghdr`.
+const FLAGS_AT: usize = 6;
 /// Bytes of `struct nlmsghdr`.
 const NETLINK_HEADER_LEN: usize = 16;
 
@@ -76,15 +81,31 @@ pub struct Netlink {
 impl Netlink {
     /// Opens a socket in the calling thread's namespace.
     pub fn open() -> Result<Netlink, KernelError> {
+        Netlink::bound(|socket| socket.bind_auto().map(drop))
+    }
+
+    /// Opens a socket whose changes of routes and neighbours a [`Monitor`](super::Monitor) of this
+    /// program does not tell of.
+    pub fn open_quiet() -> Result<Netlink, KernelError> {
+        Netlink::bound(quiet::bind)
+    }
+
+    fn bound(bind: fn(&mut Socket) -> io::Result<()>) -> Result<Netlink, KernelError> {
         let name = || "socket".to_owned();
         let mut socket = Socket::new(NETLINK_ROUTE).during("open rtnetlink", name)?;
-        socket.bind_auto().during("bind rtnetlink", name)?;
+        bind(&mut socket).during("bind rtnetlink", name)?;
         socket
             .set_ext_ack(true)
             .during("configure rtnetlink", name)?;
         socket
             .set_cap_ack(true)
             .during("configure rtnetlink", name)?;
+        // Without the privilege for more, the default size remains.
+        let _ = nix::sys::socket::setsockopt(
+            &socket,
+            nix::sys::socket::sockopt::RcvBufForce,
+            &RECEIVE_BUFFER,
+        );
         Ok(Netlink {
             socket,
             sequence: 0,
@@ -111,8 +132,10 @@ impl Netlink {
         requests: &[Request],
     ) -> Result<Vec<Result<(), NetlinkError>>, KernelError> {
         let mut answers = Vec::with_capacity(requests.len());
-        for batch in requests.chunks(MAX_BATCH) {
-            self.send_batch(batch, &mut answers)?;
+        let mut rest = requests;
+        while !rest.is_empty() {
+            let done = self.send_batch(rest, &mut answers)?;
+            rest = &rest[done..];
         }
         Ok(answers)
     }
@@ -127,31 +150,46 @@ impl Netlink {
         Ok(())
     }
 
+    /// Sends as many requests as fit one send, and gives how many. Only the last one asks for an
+    /// acknowledgement: the kernel carries them out one after the other before the send returns,
+    /// and tells of every refusal.
     fn send_batch(
         &mut self,
-        batch: &[Request],
+        requests: &[Request],
         answers: &mut Vec<Result<(), NetlinkError>>,
-    ) -> Result<(), KernelError> {
+    ) -> Result<usize, KernelError> {
         self.out.clear();
         let first = self.sequence.wrapping_add(1);
-        for request in batch {
-            self.encode(&request.message, request.flags | NLM_F_ACK);
+        let mut last = 0;
+        let mut count = 0;
+        for request in requests {
+            let start = self.out.len();
+            self.encode(&request.message, request.flags);
+            if count > 0 && self.out.len() > MAX_BATCH {
+                self.out.truncate(start);
+                self.sequence = self.sequence.wrapping_sub(1);
+                break;
+            }
+            (last, count) = (start, count + 1);
         }
+        let flags = &mut self.out[last + FLAGS_AT..last + FLAGS_AT + 2];
+        let asking = u16::from_ne_bytes([flags[0], flags[1]]) | NLM_F_ACK;
+        flags.copy_from_slice(&asking.to_ne_bytes());
         self.transmit()?;
         let base = answers.len();
-        answers.resize(base + batch.len(), Ok(()));
-        let mut missing = batch.len();
-        while missing > 0 {
+        answers.resize(base + count, Ok(()));
+        let mut done = false;
+        while !done {
             self.receive(|message| {
                 let slot = message.sequence.wrapping_sub(first) as usize;
-                if message.kind == NLMSG_ERROR && slot < batch.len() {
+                if message.kind == NLMSG_ERROR && slot < count {
                     answers[base + slot] = parse_ack(message);
-                    missing -= 1;
+                    done = slot + 1 == count;
                 }
                 Ok(())
             })?;
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Sends a dump request and hands every message of the answer to `each`. Starts again when

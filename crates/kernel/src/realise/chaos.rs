@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use seaway_model::{Attachment, AttachmentId, IfName, SysctlRow};
+use seaway_model::{Attachment, AttachmentId, DropReason, IfName, SysctlRow};
 use seaway_plan::{ChangeSet, Table, Tables};
 
 use super::{Host, NetnsOf, NodeRealiser, Observed, PodNetns, PodRealiser, RowFailure};
@@ -97,7 +97,7 @@ fn maim(changes: &ChangeSet, dice: &Dice) -> (ChangeSet, Vec<RowFailure>) {
         return (changes.clone(), Vec::new());
     }
     let mut left = changes.clone();
-    let table = match dice.below(4) {
+    let table = match dice.below(8) {
         0 => {
             left = ChangeSet::default();
             "links"
@@ -109,6 +109,25 @@ fn maim(changes: &ChangeSet, dice: &Dice) -> (ChangeSet, Vec<RowFailure>) {
         2 => {
             left.neighbours.clear();
             "neighbours"
+        }
+        3 => {
+            left.fdb.clear();
+            "fdb"
+        }
+        4 => {
+            left.addresses.clear();
+            left.rules.clear();
+            "addresses"
+        }
+        5 => {
+            left.shapes.clear();
+            left.redirects.clear();
+            "shapes"
+        }
+        6 => {
+            left.proxies.clear();
+            left.host_ports.clear();
+            "proxies"
         }
         _ => {
             left.sysctls.clear();
@@ -163,6 +182,16 @@ impl NodeRealiser for ChaosNode {
     fn reap(&mut self) -> Result<(), KernelError> {
         self.dice.check("reap")?;
         self.inner.reap()
+    }
+
+    fn drops(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
+        self.dice.check("count drops")?;
+        self.inner.drops()
+    }
+
+    fn forwarded(&mut self) -> Result<(u64, u64), KernelError> {
+        self.dice.check("count flows")?;
+        self.inner.forwarded()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use seaway_model::{Alias, AttachmentId, Device, MacAddr};
 
-use super::LIVE_GROUP;
+use super::{BRIDGE_ALIAS, BRIDGE_GROUP, LIVE_GROUP, NODE_GROUP, SHAPER_GROUP, VXLAN_ALIAS, work};
 use crate::netlink::LinkInfo;
 
 /// Where the indexes that we choose begin: far above those that the kernel gives out one by one.
@@ -146,7 +146,7 @@ impl Devices {
     /// Takes in how a link is now; gives the device that it is, if it is ours. A device that is
     /// known as another link stays that: news of a predecessor may come late.
     pub fn learn(&self, link: &LinkInfo) -> Option<Device> {
-        let device = self.of_index(link.index).or_else(|| pod_link(link))?;
+        let device = self.of_index(link.index).or_else(|| role(link))?;
         if self
             .get(&device)
             .is_some_and(|known| known.index != link.index)
@@ -163,7 +163,7 @@ impl Devices {
         let indexes: HashSet<u32> = links.iter().map(|link| link.index).collect();
         for link in links {
             if self.learn(link).is_none()
-                && let Some(device) = pod_link(link)
+                && let Some(device) = role(link)
                 && self
                     .get(&device)
                     .is_some_and(|known| !indexes.contains(&known.index))
@@ -179,14 +179,20 @@ impl Devices {
     }
 }
 
-/// The device that a link of ours is by its group and alias.
-fn pod_link(link: &LinkInfo) -> Option<Device> {
+/// The device that a link is by its group and alias, and by what it is.
+fn role(link: &LinkInfo) -> Option<Device> {
     if link.name == "lo" && link.mac == Some(MacAddr([0; 6])) {
         return Some(Device::Loopback);
     }
-    if link.group != LIVE_GROUP {
-        return None;
+    let alias = link.alias.as_deref()?;
+    match (link.group, link.kind.as_deref()) {
+        (LIVE_GROUP, _) => {
+            let attachment = Alias::raw(alias).parse().ok()?;
+            Some(Device::PodLink(attachment.id))
+        }
+        (SHAPER_GROUP, Some("ifb")) => work::shaper_owner(alias).map(Device::Shaper),
+        (BRIDGE_GROUP, Some("bridge")) if alias == BRIDGE_ALIAS => Some(Device::Bridge),
+        (NODE_GROUP, Some("vxlan")) if alias == VXLAN_ALIAS => Some(Device::Vxlan),
+        _ => None,
     }
-    let attachment = Alias::raw(link.alias.as_deref()?).parse().ok()?;
-    Some(Device::PodLink(attachment.id))
 }

@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use seaway_model::{Attachment, AttachmentId, Device, IfName, LinkKind, LinkRow, Row, SysctlRow};
+use seaway_model::{
+    Attachment, AttachmentId, Device, DropReason, IfName, LinkKind, LinkRow, Row, SysctlRow,
+};
 use seaway_plan::{Change, ChangeSet, Table, Tables};
 
 use super::{Host, NetnsOf, NodeRealiser, Observed, PodNetns, PodRealiser, RowFailure};
@@ -22,7 +24,9 @@ pub struct FakeHost {
 #[derive(Debug, Default)]
 struct Kernel {
     node: Tables,
-    dying: Vec<Attachment>,
+    /// Where the other ends of live links were born.
+    born: HashMap<AttachmentId, NetnsId>,
+    dying: Vec<(Attachment, Option<NetnsId>)>,
     pods: HashMap<NetnsId, Tables>,
 }
 
@@ -58,7 +62,7 @@ impl Host for FakeHost {
 fn owner(row: &LinkRow) -> Option<Attachment> {
     match &row.kind {
         LinkKind::Pod(pod) => pod.alias.parse().ok(),
-        LinkKind::Existing => None,
+        _ => None,
     }
 }
 
@@ -76,13 +80,18 @@ impl Kernel {
     fn unlink(&mut self, id: &AttachmentId) {
         let mut gone = self.node.of_attachment(id).changes_from(&Tables::default());
         gone.links.clear();
+        // What is said of a Pod elsewhere than on its link stays until somebody takes it away.
+        gone.proxies.clear();
+        gone.host_ports.clear();
+        gone.port_guards.clear();
         let gone = gone.reversed();
         self.node.apply(&gone);
     }
 
     fn delete_link(&mut self, row: &LinkRow) {
         if let Some(row) = self.node.links.remove(&row.device) {
-            self.dying.extend(owner(&row));
+            let born = row.device.attachment().and_then(|id| self.born.remove(id));
+            self.dying.extend(owner(&row).map(|owner| (owner, born)));
         }
     }
 
@@ -96,9 +105,18 @@ impl Kernel {
         netns_of: &NetnsOf<'_>,
         failures: &mut Vec<RowFailure>,
     ) {
-        let id = row.device.attachment();
         let exists = self.node.links.get(&row.device).is_some();
-        if exists || id.is_some_and(|id| netns_of(id).is_some()) {
+        let possible = match &row.device {
+            Device::PodLink(id) => {
+                let born = netns_of(id).and_then(|fd| NetnsId::of(fd).ok());
+                if let (false, Some(born)) = (exists, born) {
+                    self.born.insert(id.clone(), born);
+                }
+                born.is_some()
+            }
+            _ => row.kind != LinkKind::Existing,
+        };
+        if exists || possible {
             self.node.links.insert(row.clone());
         } else {
             failures.push(failure(
@@ -121,7 +139,7 @@ impl NodeRealiser for FakeHost {
             tables,
             unfinished: Vec::new(),
             strange: Vec::new(),
-            dying: kernel.dying.iter().cloned().map(Some).collect(),
+            dying: kernel.dying.iter().map(|(a, _)| Some(a.clone())).collect(),
         })
     }
 
@@ -176,7 +194,7 @@ impl NodeRealiser for FakeHost {
 
     fn reap(&mut self) -> Result<(), KernelError> {
         let mut kernel = self.lock();
-        for attachment in std::mem::take(&mut kernel.dying) {
+        for (attachment, born) in std::mem::take(&mut kernel.dying) {
             if kernel
                 .node
                 .links
@@ -185,17 +203,20 @@ impl NodeRealiser for FakeHost {
             {
                 kernel.unlink(&attachment.id);
             }
-            let device = Device::Named(attachment.id.interface.clone());
-            let own = |rows: &Tables| {
-                rows.addresses
-                    .iter()
-                    .any(|a| attachment.addresses.contains(&a.net.addr()))
-            };
-            kernel
-                .pods
-                .retain(|_, rows| rows.links.get(&device).is_none() || !own(rows));
+            // The other end goes with the link, and with it all that the Pod had.
+            if let Some(born) = born {
+                kernel.pods.remove(&born);
+            }
         }
         Ok(())
+    }
+
+    fn drops(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
+        Ok(Vec::new())
+    }
+
+    fn forwarded(&mut self) -> Result<(u64, u64), KernelError> {
+        Ok((0, 0))
     }
 }
 

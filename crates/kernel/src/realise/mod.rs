@@ -5,12 +5,18 @@
 //! implementations behind the traits are Linux, a fake in memory, and chaos, which fails at
 //! random.
 
+mod changes;
 mod chaos;
 mod devices;
 mod fake;
+mod firewall;
+mod links;
 mod node;
 mod observe;
+mod outcome;
 mod pod;
+mod saved;
+mod sightings;
 mod sysctls;
 mod watch;
 mod work;
@@ -18,23 +24,50 @@ mod work;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-use seaway_model::{Alias, Attachment, AttachmentId, IfName, LinkRow, Row, SysctlRow};
+use seaway_model::{
+    Alias, Attachment, AttachmentId, DropReason, IfName, LinkRow, Row, ShapeRow, SysctlRow,
+};
 use seaway_plan::{ChangeSet, Table, Tables};
 use serde::{Deserialize, Serialize};
 
 pub use chaos::{ChaosHost, Dice};
 pub use devices::{DeviceInfo, Devices};
 pub use fake::FakeHost;
+pub use firewall::{Firewall, FirewallWatch};
 pub use node::LinuxHost;
-pub use watch::{PodSighting, Sighting, Watch};
+pub(crate) use saved::before_us;
+pub use sightings::{PodSighting, Sighting};
+pub use watch::Watch;
 
 use crate::error::KernelError;
+use crate::netlink::TokenBucket;
 use crate::netns::{Netns, NetnsId};
 
 /// The link group of the host sides of live Pod links.
 pub const LIVE_GROUP: u32 = 0x5ea1;
 /// The link group of the host sides of Pod links that are freed and wait to be deleted.
 pub const DYING_GROUP: u32 = 0x5ea2;
+/// The link group of the node's VXLAN device.
+pub const NODE_GROUP: u32 = 0x5ea3;
+/// The link group of the node's bridge.
+pub const BRIDGE_GROUP: u32 = 0x5ea4;
+/// The link group of what limits the rate at which a Pod sends.
+pub const SHAPER_GROUP: u32 = 0x5ea5;
+/// The alias of the node's bridge.
+pub const BRIDGE_ALIAS: &str = "seaway1-bridge";
+/// The alias of the node's VXLAN device.
+pub const VXLAN_ALIAS: &str = "seaway1-vxlan";
+
+/// Whether a link of this group is one of ours.
+pub(crate) fn is_our_group(group: u32) -> bool {
+    (LIVE_GROUP..=SHAPER_GROUP).contains(&group)
+}
+
+/// Whether the limit of a device's rate is in force when its root queue is `found`: a token bucket,
+/// or something else.
+pub fn is_shaped(row: &ShapeRow, found: Option<&TokenBucket>) -> bool {
+    found.is_some_and(|found| TokenBucket::of(row.rate).is_met_by(found))
+}
 
 /// Where rows are made true: the node and its Pods.
 pub trait Host: Send + Sync {
@@ -56,7 +89,9 @@ pub trait NodeRealiser: Send {
     fn settings(&mut self, planned: &Table<SysctlRow>) -> Table<SysctlRow>;
 
     /// Carries out changes. A Pod link is made with its other end in the namespace that
-    /// `netns_of` gives; a deleted one is moved to the dying group.
+    /// `netns_of` gives; a deleted one is moved to the dying group. A bridge or a VXLAN device that
+    /// cannot become what is planned is made anew; what hung on it is then missing, so that it is
+    /// reported as a failure: the caller compares again.
     fn apply(&mut self, changes: &ChangeSet, netns_of: &NetnsOf<'_>) -> Vec<RowFailure>;
 
     /// Waits until the host side of a Pod's link carries packets (K14).
@@ -70,6 +105,13 @@ pub trait NodeRealiser: Send {
 
     /// Deletes the dying group.
     fn reap(&mut self) -> Result<(), KernelError>;
+
+    /// What the filters have dropped since they were made.
+    fn drops(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError>;
+
+    /// How many flows of Pods entered the forwarding of the node and how many left it, since the
+    /// filters were made: what a stranger's filter drops in between is the difference.
+    fn forwarded(&mut self) -> Result<(u64, u64), KernelError>;
 }
 
 /// Makes rows of a Pod's namespace true.

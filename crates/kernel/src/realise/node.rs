@@ -1,56 +1,57 @@
 //! The Linux realiser of the node's own namespace.
 //!
-//! State outside the process: links in [`LIVE_GROUP`] and [`DYING_GROUP`] with the owner in their
-//! alias; routes and neighbours of protocol 83 ([`SEAWAY_PROTOCOL`](crate::netlink::SEAWAY_PROTOCOL))
-//! and permanent neighbours on our links.
+//! State outside the process: links in our groups ([`LIVE_GROUP`] and the others) with their role or
+//! owner in their alias; routes, rules and proxies of protocol 83
+//! ([`SEAWAY_PROTOCOL`](crate::netlink::SEAWAY_PROTOCOL)); permanent neighbours, forwarding entries,
+//! addresses and queues on our links; our tables in nftables; the file of settings before us.
 
 use std::collections::HashMap;
-use std::io;
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use seaway_model::{
-    Alias, Attachment, AttachmentId, Device, IfName, LinkKind, LinkRow, NeighbourRow, PodLink,
-    Reachability, RouteRow, Row, SysctlRow, host_link_name,
+    Alias, Attachment, AttachmentId, Device, DropReason, IfName, SysctlRow, host_link_name,
 };
 use seaway_plan::{Change, ChangeSet, Table, Tables};
 
-use super::devices::{DeviceInfo, Devices};
+use super::devices::Devices;
+use super::firewall::Firewall;
 use super::pod::LinuxPod;
-use super::work::{Origin, Work, adjust, bare_route, create_request, dying, in_the_way};
+use super::saved::Saved;
+use super::work::{Work, dying};
 use super::{
     DYING_GROUP, Host, LIVE_GROUP, NetnsOf, NodeRealiser, Observed, PodRealiser, RowFailure,
     observe, sysctls,
 };
 use crate::error::KernelError;
-use crate::fault::{FaultPoint, reach};
-use crate::netlink::{
-    Exclusive, LinkInfo, LinkSet, LinkTarget, Netlink, NetlinkError, Request, RouteSpec,
-    SEAWAY_PROTOCOL,
-};
+use crate::netlink::{LinkTarget, Netlink, NetlinkError, Request};
 use crate::netns::Netns;
 
-/// How often a link is tried anew with another index when the chosen one is taken.
-const INDEX_TRIES: usize = 8;
-
 /// The Linux host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LinuxHost {
     devices: Arc<Devices>,
+    saved: Arc<Mutex<Saved>>,
 }
 
 impl LinuxHost {
-    /// The host in the namespace of the threads that will use it.
-    pub fn new(devices: Arc<Devices>) -> LinuxHost {
-        LinuxHost { devices }
+    /// The host in the namespace of the threads that will use it. What settings of the uplink were
+    /// before us is kept in the file `saved`.
+    pub fn new(devices: Arc<Devices>, saved: PathBuf) -> LinuxHost {
+        LinuxHost {
+            devices,
+            saved: Arc::new(Mutex::new(Saved::new(saved))),
+        }
     }
 }
 
 impl Host for LinuxHost {
     fn node(&self) -> Result<Box<dyn NodeRealiser>, KernelError> {
         Ok(Box::new(LinuxNode {
-            netlink: Netlink::open()?,
+            netlink: Netlink::open_quiet()?,
             devices: self.devices.clone(),
+            firewall: Firewall::default(),
+            saved: self.saved.clone(),
         }))
     }
 
@@ -59,9 +60,11 @@ impl Host for LinuxHost {
     }
 }
 
-struct LinuxNode {
-    netlink: Netlink,
-    devices: Arc<Devices>,
+pub(super) struct LinuxNode {
+    pub(super) netlink: Netlink,
+    pub(super) devices: Arc<Devices>,
+    firewall: Firewall,
+    saved: Arc<Mutex<Saved>>,
 }
 
 impl NodeRealiser for LinuxNode {
@@ -70,7 +73,8 @@ impl NodeRealiser for LinuxNode {
         let links = self.netlink.links()?;
         self.devices.learn_all(&links);
         let names: HashMap<u32, &str> = links.iter().map(|l| (l.index, l.name.as_str())).collect();
-        let ours = |index| self.devices.of_index(index);
+        let devices = self.devices.clone();
+        let ours = |index| devices.of_index(index);
         let any = |index| {
             ours(index).or_else(|| Some(Device::Named(IfName::new(*names.get(&index)?).ok()?)))
         };
@@ -81,36 +85,61 @@ impl NodeRealiser for LinuxNode {
             .iter()
             .filter_map(|r| observe::route_row(r, &any))
             .collect();
-        let pod_link = |index| ours(index).filter(|device| matches!(device, Device::PodLink(_)));
+        let rules = self.netlink.rules()?;
+        tables.rules = rules.iter().filter_map(observe::rule_row).collect();
         let entries = self.netlink.neighbours()?;
         tables.neighbours = entries
             .iter()
-            .filter_map(|n| observe::neighbour_row(n, &pod_link))
+            .filter_map(|n| observe::neighbour_row(n, &observe::made_by_us(&ours)))
             .collect();
+        let proxies = self.netlink.proxies()?;
+        tables.proxies = proxies
+            .iter()
+            .filter_map(|n| observe::proxy_row(n, &any))
+            .collect();
+        let addresses = self.netlink.addresses()?;
+        tables.addresses = addresses
+            .iter()
+            .filter_map(|a| observe::address_row(a, &ours))
+            .collect();
+        if observe::has_fdb(&devices) {
+            let fdb = self.netlink.fdb()?;
+            tables.fdb = fdb
+                .iter()
+                .filter_map(|f| observe::fdb_row(f, &ours))
+                .collect();
+        }
+        self.observe_queues(planned, &any, tables)?;
         tables.sysctls = self.settings(&planned.sysctls);
+        self.firewall.observe(planned, tables)?;
         Ok(observed)
     }
 
     fn settings(&mut self, planned: &Table<SysctlRow>) -> Table<SysctlRow> {
-        sysctls::observe(planned, &|device| self.name_of(device))
+        let mut found = sysctls::observe(planned, &|device| self.name_of(device));
+        if let Some(uplink) = self.devices.get(&Device::Uplink) {
+            let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = sysctls::observe_saved(&mut saved, &uplink, &mut found) {
+                tracing::warn!(%error, "what settings were before us is not known");
+            }
+        }
+        found
     }
 
     fn apply(&mut self, changes: &ChangeSet, netns_of: &NetnsOf<'_>) -> Vec<RowFailure> {
         let mut failures = Vec::new();
+        let beyond = self.clear_node_links(changes, &mut failures);
+        self.firewall.apply_before(changes, &mut failures);
+        self.make_node_links(changes, &beyond, &mut failures);
         let mut work = Work::default();
         self.plan_deletions(changes, &mut work);
-        for change in &changes.links {
-            if let Change::Upsert(row) = change {
-                self.upsert_link(row, netns_of, &mut work, &mut failures);
-            }
+        for row in LinuxNode::links_of(changes) {
+            self.upsert_link(row, netns_of, &mut work, &mut failures);
         }
         self.plan_additions(changes, &mut work, &mut failures);
         self.carry_out(work, netns_of, &mut failures);
-        sysctls::apply(
-            &changes.sysctls,
-            &|device| self.name_of(device),
-            &mut failures,
-        );
+        self.apply_sysctls(changes, &mut failures);
+        self.firewall.apply_after(changes, &mut failures);
         failures
     }
 
@@ -150,6 +179,14 @@ impl NodeRealiser for LinuxNode {
         let answers = self.netlink.send(&requests)?;
         first_error(&requests, answers, NetlinkError::is_absent)
     }
+
+    fn drops(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
+        self.firewall.drops()
+    }
+
+    fn forwarded(&mut self) -> Result<(u64, u64), KernelError> {
+        self.firewall.forwarded()
+    }
 }
 
 fn first_error(
@@ -167,331 +204,64 @@ fn first_error(
 }
 
 impl LinuxNode {
-    fn index_of(&mut self, device: &Device) -> Option<u32> {
-        match device {
-            Device::Named(name) => self.netlink.link_index(name.as_str()).ok().flatten(),
-            _ => self.devices.get(device).map(|info| info.index),
-        }
-    }
-
-    /// The link that a device is; a device whose link is gone is forgotten.
-    fn existing(&mut self, device: &Device) -> Result<Option<LinkInfo>, KernelError> {
-        let Some(info) = self.devices.get(device) else {
-            return Ok(None);
-        };
-        let found = self.netlink.link(LinkTarget::Index(info.index))?;
-        if found.is_none() {
-            self.devices.forget(device);
-        }
-        Ok(found)
-    }
-
-    /// The index of a Pod's link, also if the device is not known (any more).
-    fn index_to_delete(&mut self, device: &Device) -> Option<u32> {
-        if let (None, Some(id)) = (self.devices.get(device), device.attachment()) {
-            // It teaches the device as a side effect. What cannot be found is not there.
-            let _ = self.find(id);
-        }
-        self.index_of(device)
-    }
-
-    fn name_of(&self, device: &Device) -> Option<String> {
-        self.devices.get(device).map(|info| info.name)
-    }
-
-    fn plan_deletions<'a>(&mut self, changes: &'a ChangeSet, work: &mut Work<'a>) {
-        for change in &changes.routes {
-            if let Change::Delete(row) = change {
-                let spec = self
-                    .route_spec(row, false)
-                    .unwrap_or_else(|| bare_route(row));
-                work.push(
-                    Request::delete_route(&spec),
-                    Origin::Delete(RouteRow::TABLE, row),
-                );
-            }
-        }
-        for change in &changes.neighbours {
-            if let Change::Delete(row) = change
-                && let Some(index) = self.index_of(&row.device)
-            {
-                let request = Request::delete_neighbour(index, row.address);
-                work.push(request, Origin::Delete(NeighbourRow::TABLE, row));
-            }
-        }
-        for change in &changes.links {
-            if let Change::Delete(row) = change
-                && let Some(index) = self.index_to_delete(&row.device)
-            {
-                work.push(dying(index), Origin::DeleteLink(row));
-            }
-        }
-    }
-
-    fn upsert_link<'a>(
+    fn observe_queues(
         &mut self,
-        row: &'a LinkRow,
-        netns_of: &NetnsOf<'_>,
-        work: &mut Work<'a>,
-        failures: &mut Vec<RowFailure>,
-    ) {
-        let existing = match self.existing(&row.device) {
-            Ok(existing) => existing,
-            Err(error) => {
-                failures.push(RowFailure::of(LinkRow::TABLE, &row.key(), &error));
-                return;
-            }
-        };
-        match (&row.kind, &row.device, existing) {
-            (_, _, Some(found)) => adjust(row, &found, work),
-            (LinkKind::Pod(pod), Device::PodLink(id), None) => match netns_of(id) {
-                Some(netns) => self.create(row, pod, netns, work),
-                None => failures.push(RowFailure::absent(
-                    LinkRow::TABLE,
-                    &row.key(),
-                    "the Pod's namespace",
-                )),
-            },
-            (_, device, None) => {
-                failures.push(RowFailure::absent(LinkRow::TABLE, device, "the link"));
-            }
-        }
-    }
-
-    fn create<'a>(
-        &mut self,
-        row: &'a LinkRow,
-        pod: &'a PodLink,
-        netns: BorrowedFd<'_>,
-        work: &mut Work<'a>,
-    ) {
-        let index = self.devices.reserve_index();
-        let info = DeviceInfo {
-            index,
-            name: pod.name.to_string(),
-            peer_netns: None,
-        };
-        self.devices.set(row.device.clone(), info);
-        work.push(
-            create_request(row, pod, index, netns),
-            Origin::NewLink(row, index),
-        );
-        let set = LinkSet {
-            up: Some(true),
-            alias: Some(pod.alias.as_str()),
-            no_link_local: true,
-            ..LinkSet::default()
-        };
-        work.push(
-            Request::set_link(LinkTarget::Index(index), set),
-            Origin::LinkPart(row),
-        );
-    }
-
-    fn plan_additions<'a>(
-        &mut self,
-        changes: &'a ChangeSet,
-        work: &mut Work<'a>,
-        failures: &mut Vec<RowFailure>,
-    ) {
-        for change in &changes.neighbours {
-            if let Change::Upsert(row) = change {
-                match self.index_of(&row.device) {
-                    Some(index) => work.push(
-                        Request::add_neighbour(index, row.address, row.mac),
-                        Origin::Add(NeighbourRow::TABLE, row),
-                    ),
-                    None => failures.push(RowFailure::absent(
-                        NeighbourRow::TABLE,
-                        &row.key(),
-                        "the device",
-                    )),
-                }
-            }
-        }
-        for change in &changes.routes {
-            if let Change::Upsert(row) = change {
-                match self.route_spec(row, true) {
-                    Some(spec) => {
-                        let request = Request::add_route(&spec, Exclusive::Yes);
-                        work.push(request, Origin::AddRoute(row));
-                    }
-                    None => failures.push(RowFailure::absent(
-                        RouteRow::TABLE,
-                        &row.key(),
-                        "the device",
-                    )),
-                }
-            }
-        }
-    }
-
-    /// What the kernel is asked for a route; `None` if its device does not exist.
-    fn route_spec(&mut self, row: &RouteRow, complete: bool) -> Option<RouteSpec> {
-        let mut spec = bare_route(row);
-        if let Reachability::Via {
-            device,
-            gateway,
-            source,
-            mtu,
-        } = &row.reach
-        {
-            spec.index = Some(self.index_of(device)?);
-            spec.gateway = *gateway;
-            if complete {
-                spec.source = *source;
-                spec.mtu = *mtu;
-            }
-        }
-        Some(spec)
-    }
-
-    fn carry_out(
-        &mut self,
-        work: Work<'_>,
-        netns_of: &NetnsOf<'_>,
-        failures: &mut Vec<RowFailure>,
-    ) {
-        if work.requests.is_empty() {
-            return;
-        }
-        let answers = match self.netlink.send(&work.requests) {
-            Ok(answers) => answers,
-            Err(error) => {
-                failures.push(RowFailure::whole(&error));
-                return;
-            }
-        };
-        if work
-            .origins
-            .iter()
-            .any(|origin| matches!(origin, Origin::NewLink(..)))
-        {
-            reach(FaultPoint::AddLinkMade);
-        }
-        let mut broken: Option<&Device> = None;
-        let mut met: Vec<&RouteRow> = Vec::new();
-        for ((request, origin), answer) in work.requests.iter().zip(&work.origins).zip(answers) {
-            if let Origin::DeleteLink(row) = origin
-                && answer.as_ref().err().is_none_or(NetlinkError::is_absent)
-            {
-                self.devices.forget(&row.device);
-                continue;
-            }
-            let Err(error) = answer else { continue };
-            match origin {
-                Origin::Delete(..) if error.is_absent() => {}
-                Origin::DeleteLink(row) => {
-                    failures.push(RowFailure::of(
-                        LinkRow::TABLE,
-                        &row.key(),
-                        &error.of(request),
-                    ));
-                }
-                Origin::NewLink(row, index) if error.errno == libc::EBUSY => {
-                    if let Err(error) = self.retry_link(row, *index, netns_of) {
-                        broken = Some(&row.device);
-                        failures.push(RowFailure::of(LinkRow::TABLE, &row.key(), &error));
-                    }
-                }
-                Origin::NewLink(row, _) => {
-                    self.devices.forget(&row.device);
-                    broken = Some(&row.device);
-                    failures.push(RowFailure::of(
-                        LinkRow::TABLE,
-                        &row.key(),
-                        &error.of(request),
-                    ));
-                }
-                Origin::LinkPart(row) if broken == Some(&row.device) => {}
-                Origin::LinkPart(row) => {
-                    failures.push(RowFailure::of(
-                        LinkRow::TABLE,
-                        &row.key(),
-                        &error.of(request),
-                    ));
-                }
-                Origin::AddRoute(row) if error.already_exists() => met.push(row),
-                Origin::AddRoute(row) => {
-                    failures.push(RowFailure::of(
-                        RouteRow::TABLE,
-                        &row.key(),
-                        &error.of(request),
-                    ));
-                }
-                Origin::Delete(table, row) | Origin::Add(table, row) => {
-                    failures.push(RowFailure::of(table, row, &error.of(request)));
-                }
-            }
-        }
-        self.meet(&met, failures);
-    }
-
-    /// The chosen index was taken by a link that we did not know of: tries others. What else was
-    /// asked for the link failed with it, and is reported so that the caller asks again.
-    fn retry_link(
-        &mut self,
-        row: &LinkRow,
-        taken: u32,
-        netns_of: &NetnsOf<'_>,
+        planned: &Tables,
+        device_of: &dyn Fn(u32) -> Option<Device>,
+        tables: &mut Tables,
     ) -> Result<(), KernelError> {
-        self.devices.forget(&row.device);
-        let busy = || io::Error::from_raw_os_error(libc::EBUSY);
-        let (LinkKind::Pod(pod), Device::PodLink(id)) = (&row.kind, &row.device) else {
-            return Err(KernelError::new(
-                "create link",
-                row.key().to_string(),
-                busy(),
-            ));
-        };
-        for _ in 0..INDEX_TRIES {
-            let Some(netns) = netns_of(id) else { break };
-            let mut work = Work::default();
-            self.create(row, pod, netns, &mut work);
-            match self.netlink.send_all(&work.requests) {
-                Err(error) if error.errno() == Some(libc::EBUSY) => {}
-                result => return result,
+        let of_pods = |index| device_of(index).filter(|device| device.attachment().is_some());
+        for queue in self.netlink.queues()? {
+            let Some(device) = of_pods(queue.index) else {
+                continue;
+            };
+            if queue.takes_arriving()
+                && let Some(through) = self.netlink.redirect(queue.index)?
+            {
+                tables
+                    .redirects
+                    .extend_with(observe::redirect_row(device, through, device_of));
+            } else if queue.root {
+                let row = observe::shape_row(&device, &queue, planned.shapes.get(&device));
+                tables.shapes.extend_with(row);
             }
-            self.devices.forget(&row.device);
         }
-        Err(KernelError::new(
-            "create link",
-            format!("with index {taken} or near"),
-            busy(),
-        ))
+        Ok(())
     }
 
-    /// Routes of the same destination and metric are there: ours are replaced, a stranger's is left
-    /// alone and reported.
-    fn meet(&mut self, rows: &[&RouteRow], failures: &mut Vec<RowFailure>) {
-        if rows.is_empty() {
-            return;
-        }
-        let routes = match self.netlink.routes() {
-            Ok(routes) => routes,
-            Err(error) => {
-                failures.push(RowFailure::whole(&error));
-                return;
-            }
+    fn apply_sysctls(&mut self, changes: &ChangeSet, failures: &mut Vec<RowFailure>) {
+        let of_uplink = |change: &&Change<SysctlRow>| {
+            sysctls::device_of(&change.row().key) == Some(&Device::Uplink)
         };
-        let strangers: HashMap<_, _> = routes
-            .iter()
-            .filter(|route| route.protocol != SEAWAY_PROTOCOL)
-            .map(|route| ((route.destination, route.metric), route.protocol))
-            .collect();
-        for row in rows {
-            let result = match strangers.get(&(row.destination, row.metric)) {
-                Some(protocol) => Err(in_the_way(row, *protocol)),
-                None => match self.route_spec(row, true) {
-                    Some(spec) => self
-                        .netlink
-                        .send_all(&[Request::add_route(&spec, Exclusive::No)]),
-                    None => Ok(()),
-                },
-            };
-            if let Err(error) = result {
-                failures.push(RowFailure::of(RouteRow::TABLE, &row.key(), &error));
+        let (saved, plain): (Vec<_>, Vec<_>) = changes.sysctls.iter().partition(of_uplink);
+        // The uplink's first: a node that begins to forward forgets the routers that it learned of,
+        // unless it is told before to go on listening.
+        match self.devices.get(&Device::Uplink) {
+            Some(uplink) => {
+                let mut kept = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+                sysctls::apply_saved(saved, &uplink, &mut kept, failures);
+                sysctls::release_others(&mut kept, &uplink, failures);
+            }
+            None => {
+                let wanted = saved
+                    .into_iter()
+                    .filter(|change| matches!(change, Change::Upsert(_)));
+                failures.extend(wanted.map(|c| RowFailure::missing(c.row(), "the uplink")));
             }
         }
+        sysctls::apply(plain, &|device| self.name_of(device), failures);
+    }
+
+    /// Brings the settings of a device that was just made into force.
+    pub(super) fn set_up_device(
+        &mut self,
+        device: &Device,
+        changes: &ChangeSet,
+        failures: &mut Vec<RowFailure>,
+    ) {
+        let of_device =
+            |change: &&Change<SysctlRow>| sysctls::device_of(&change.row().key) == Some(device);
+        let wanted = changes.sysctls.iter().filter(of_device);
+        sysctls::apply(wanted, &|device| self.name_of(device), failures);
     }
 }

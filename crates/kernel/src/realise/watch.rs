@@ -1,60 +1,19 @@
 //! Notifications in terms of rows: what was seen to change, on which planned device.
 //!
 //! Whether a sighting contradicts the plan is the caller's to judge. Keeps [`Devices`] up to date
-//! on the way.
+//! on the way. What the realiser itself does to routes and neighbours is not told. The kernel tells nothing of proxy entries and of most settings: only a comparison
+//! finds what happened to these.
 
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use ipnet::IpNet;
-use seaway_model::{
-    AttachmentId, Device, IfName, LinkRow, NeighbourKey, NeighbourRow, RouteKey, RouteRow,
-};
+use seaway_model::{Device, FdbKey, IfName, NeighbourKey, RouteKey};
 
-use super::{DYING_GROUP, Devices, LIVE_GROUP, observe};
+use super::{DYING_GROUP, Devices, LIVE_GROUP, PodSighting, Sighting, is_our_group, observe};
 use crate::error::KernelError;
-use crate::netlink::{LinkInfo, Monitor, Notice, NoticeSource, RouteInfo};
-
-/// Something was seen to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
-    /// A Pod's link is now like this.
-    Link(LinkRow),
-    /// A Pod's link is gone.
-    LinkGone(AttachmentId),
-    /// A live link of ours that is not known here.
-    UnknownLink(u32),
-    /// A route of the main table is now like this; `None` where it leads to no device of ours.
-    Route(RouteKey, Option<RouteRow>),
-    /// A route is gone.
-    RouteGone(RouteKey),
-    /// A neighbour entry of a Pod's link is now like this.
-    Neighbour(NeighbourRow),
-    /// A neighbour entry of a Pod's link is gone.
-    NeighbourGone(NeighbourKey),
-    /// A setting changed: of a device of ours, or of the whole namespace.
-    Setting(Option<Device>),
-    /// A link or an address that is not a Pod's changed: the uplink may be concerned.
-    Surroundings,
-    /// Something changed inside a Pod.
-    Pod(AttachmentId, PodSighting),
-    /// Sightings were lost.
-    Overflow,
-}
-
-/// Something was seen to change inside a Pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PodSighting {
-    /// An address is gone.
-    AddressGone(IpNet),
-    /// A route is gone.
-    RouteGone(RouteKey),
-    /// A neighbour entry is gone.
-    NeighbourGone(IpAddr),
-    /// A link is now up or down.
-    Link(IfName, bool),
-}
+use crate::netlink::{
+    AddressInfo, FdbInfo, LinkInfo, Monitor, Notice, NoticeSource, QueueInfo, RouteInfo,
+};
 
 /// Watches the node's namespace and those behind its Pod links.
 pub struct Watch {
@@ -90,64 +49,117 @@ impl AsFd for Watch {
 }
 
 fn own(devices: &Devices, notice: Notice) -> Option<Sighting> {
-    let neighbour = |entry| observe::neighbour_row(&entry, &|index| pod_device(devices, index));
+    let ours = |index| devices.of_index(index);
+    let neighbour = |entry| observe::neighbour_row(&entry, &observe::made_by_us(&ours));
     match notice {
         Notice::Link(link) => link_seen(devices, &link),
         Notice::LinkGone(link) => link_gone(devices, &link),
+        Notice::Port(index, port) => match ours(index)? {
+            Device::PodLink(id) => Some(Sighting::Port(id, observe::is_good_port(Some(port)))),
+            _ => None,
+        },
         // A default route is never ours: it may be what the uplink is chosen by.
         Notice::Route(route) | Notice::RouteGone(route) if route.destination.prefix_len() == 0 => {
             Some(Sighting::Surroundings)
         }
         Notice::Route(route) => {
-            let row = observe::route_row(&route, &|index| devices.of_index(index));
+            let row = observe::route_row(&route, &ours);
             Some(Sighting::Route(key(&route), row))
         }
         Notice::RouteGone(route) => Some(Sighting::RouteGone(key(&route))),
+        Notice::Rule(rule) => observe::rule_row(&rule).map(Sighting::Rule),
+        Notice::RuleGone(rule) => observe::rule_row(&rule).map(Sighting::RuleGone),
         Notice::Neighbour(entry) => neighbour(entry).map(Sighting::Neighbour),
         Notice::NeighbourGone(entry) => {
-            let device = pod_device(devices, entry.index)?;
+            let device = observe::made_by_us(&ours)(entry.index)?;
             Some(Sighting::NeighbourGone(NeighbourKey {
                 device,
                 address: entry.address,
             }))
         }
-        Notice::Address(address) | Notice::AddressGone(address) => {
-            pod_device(devices, address.index)
-                .is_none()
-                .then_some(Sighting::Surroundings)
+        Notice::Fdb(entry) => match observe::fdb_row(&entry, &ours) {
+            Some(row) => Some(Sighting::Fdb(row)),
+            None => fdb_gone(devices, &entry),
+        },
+        Notice::FdbGone(entry) => fdb_gone(devices, &entry),
+        Notice::Queue(queue) => queue_seen(devices, &queue, true),
+        Notice::QueueGone(queue) => queue_seen(devices, &queue, false),
+        Notice::Redirect(index, to) => {
+            let from = ours(index).filter(|device| device.attachment().is_some())?;
+            Some(Sighting::Redirect(from, to.and_then(ours)))
         }
+        Notice::Address(address) => address_seen(devices, &address, Sighting::Address),
+        Notice::AddressGone(address) => address_seen(devices, &address, Sighting::AddressGone),
         Notice::Setting(None) => Some(Sighting::Setting(None)),
-        Notice::Setting(Some(index)) => devices
-            .of_index(index)
-            .map(|device| Sighting::Setting(Some(device))),
+        Notice::Setting(Some(index)) => ours(index).map(|device| Sighting::Setting(Some(device))),
         Notice::Overflow => Some(Sighting::Overflow),
     }
 }
 
 fn link_seen(devices: &Devices, link: &LinkInfo) -> Option<Sighting> {
     match devices.learn(link) {
-        Some(Device::PodLink(id)) => observe::link_row(link, &id).map(Sighting::Link),
-        Some(_) => Some(Sighting::Surroundings),
+        Some(Device::Loopback | Device::Uplink | Device::Named(_)) => Some(Sighting::Surroundings),
+        Some(device) => {
+            let ours = |index| devices.of_index(index);
+            observe::link_row(link, &device, &ours).map(Sighting::Link)
+        }
         None if link.group == LIVE_GROUP => Some(Sighting::UnknownLink(link.index)),
-        None => (link.group != DYING_GROUP).then_some(Sighting::Surroundings),
+        None => (!is_our_group(link.group)).then_some(Sighting::Surroundings),
     }
 }
 
 fn link_gone(devices: &Devices, link: &LinkInfo) -> Option<Sighting> {
-    let device = devices.of_index(link.index);
-    match device {
-        Some(Device::PodLink(ref id)) => {
-            devices.forget(&Device::PodLink(id.clone()));
-            Some(Sighting::LinkGone(id.clone()))
+    match devices.of_index(link.index) {
+        Some(
+            device @ (Device::PodLink(_) | Device::Shaper(_) | Device::Bridge | Device::Vxlan),
+        ) => {
+            devices.forget(&device);
+            Some(Sighting::LinkGone(device))
         }
         _ => (link.group != DYING_GROUP).then_some(Sighting::Surroundings),
     }
 }
 
-fn pod_device(devices: &Devices, index: u32) -> Option<Device> {
-    devices
-        .of_index(index)
-        .filter(|device| matches!(device, Device::PodLink(_)))
+/// An address of a device of ours is told only where it counts as ours; that of another device may
+/// concern the uplink.
+fn address_seen(
+    devices: &Devices,
+    address: &AddressInfo,
+    ours: fn(seaway_model::AddressRow) -> Sighting,
+) -> Option<Sighting> {
+    let row = observe::address_row(address, &|index| devices.of_index(index));
+    match (row, devices.of_index(address.index)) {
+        (Some(row), _) => Some(ours(row)),
+        (None, Some(Device::PodLink(_) | Device::Shaper(_) | Device::Bridge | Device::Vxlan)) => {
+            None
+        }
+        (None, _) => Some(Sighting::Surroundings),
+    }
+}
+
+/// An entry that does not count as ours takes the place of one that does.
+fn fdb_gone(devices: &Devices, entry: &FdbInfo) -> Option<Sighting> {
+    let device = devices.of_index(entry.index)?;
+    let counts = match device {
+        Device::Vxlan => !entry.of_bridge,
+        Device::PodLink(_) => entry.of_bridge,
+        _ => false,
+    };
+    counts.then_some(Sighting::FdbGone(FdbKey {
+        device,
+        mac: entry.mac,
+    }))
+}
+
+fn queue_seen(devices: &Devices, queue: &QueueInfo, there: bool) -> Option<Sighting> {
+    let device = devices
+        .of_index(queue.index)
+        .filter(|device| device.attachment().is_some())?;
+    if queue.root {
+        let bucket = queue.bucket.filter(|_| there);
+        return Some(Sighting::Queue(device, bucket));
+    }
+    (queue.takes_arriving() && !there).then_some(Sighting::Redirect(device, None))
 }
 
 fn pod(devices: &Devices, number: i32, notice: Notice) -> Vec<Sighting> {
@@ -170,6 +182,7 @@ fn pod_sighting(notice: Notice) -> Option<PodSighting> {
 
 fn key(route: &RouteInfo) -> RouteKey {
     RouteKey {
+        table: route.table,
         destination: route.destination,
         metric: route.metric,
     }

@@ -1,12 +1,15 @@
 //! `lab check`: every path of the Pod network, tried with real sockets, one row each.
 //!
-//! What is tried and what must come of it is planned first ([`cases`]), as plain data; then one
-//! probe process runs inside each source's namespaces.
+//! What is tried and what must come of it is planned first ([`plan`]), as plain data; then one
+//! probe process runs inside each source's namespaces. What it needs beside the Pods that are there,
+//! it makes by the API and deletes again ([`trial`]).
 
 mod cases;
-mod life;
+mod plan;
 mod probes;
 mod report;
+mod trial;
+mod view;
 
 #[cfg(test)]
 pub(crate) use cases::Path;
@@ -14,14 +17,13 @@ pub(crate) use cases::Path;
 pub(crate) use report::samples;
 pub(crate) use report::{Exchange, Report, Row};
 
-use seaway_kernel::netlink::{LinkTarget, Netlink};
-
-use self::cases::{Case, NodeView, Pairs, PodView, View};
+use self::cases::Case;
+use self::plan::Pairs;
+use self::trial::Trial;
+use self::view::View;
 use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::error::LabError;
-use crate::parallel;
-use crate::protocol::{LabStatus, PodStatus};
-use crate::topology::UPLINK;
 
 /// How many sources are asked or probe at once.
 const AT_ONCE: usize = 8;
@@ -30,50 +32,23 @@ const AT_ONCE: usize = 8;
 pub(crate) fn run(client: &Client, all_pairs: bool) -> Result<Report, LabError> {
     let status = client.status()?;
     let pairs = if all_pairs { Pairs::All } else { Pairs::Ring };
-    let cases = cases::plan(&view(client, &status)?, pairs);
-    let mut report = Report::new(client.state());
-    for (case, outcome) in probes::run(client, cases) {
+    let mut view = View::of(client, &status)?;
+    let mut report = Report::new(client.state(), status.network, view.pod_mtu());
+    let cluster = Cluster::open(&client.state().kubeconfig())?;
+    let node = status.nodes.first();
+    let mut trial = node.map(|node| Trial::begin(client, &cluster, &status.network, node));
+    if let Some(Ok(trial)) = &trial {
+        view.exposed = Some(trial.exposed.clone());
+    }
+    for (case, outcome) in probes::run(client, plan::plan(&view, pairs)) {
         report.add(&case, &outcome);
     }
-    life::check(client, &status, &mut report);
+    match &mut trial {
+        Some(Ok(trial)) => trial.check(&mut report),
+        Some(Err(failed)) => report.add(&failed.case, &not_tried(&failed.reason)),
+        None => {}
+    }
     Ok(report)
-}
-
-fn view(client: &Client, status: &LabStatus) -> Result<View, LabError> {
-    let serving = |pod: &&PodStatus| pod.checked && pod.ready && !pod.host_network;
-    let checked: Vec<&PodStatus> = status.pods.iter().filter(serving).collect();
-    let views = parallel::map(checked.clone(), AT_ONCE, |pod| pod_view(client, pod));
-    let pods: Vec<(&PodStatus, PodView)> = checked
-        .into_iter()
-        .zip(views)
-        .map(|(pod, view)| view.map(|view| (pod, view)))
-        .collect::<Result<_, _>>()?;
-    let node_view = |node: &crate::protocol::NodeStatus| NodeView {
-        name: node.name.clone(),
-        addresses: node.addresses.iter().map(ipnet::IpNet::addr).collect(),
-        pods: pods
-            .iter()
-            .filter(|(pod, _)| pod.node == node.name)
-            .map(|(_, view)| view.clone())
-            .collect(),
-    };
-    Ok(View {
-        nodes: status.nodes.iter().map(node_view).collect(),
-    })
-}
-
-fn pod_view(client: &Client, pod: &PodStatus) -> Result<PodView, LabError> {
-    let netns = client.enter(&pod.target())?.net;
-    let link = Netlink::open_in(&netns)?.link(LinkTarget::Name(UPLINK))?;
-    let mtu = link
-        .ok_or_else(|| LabError::Request(format!("the Pod {} has no {UPLINK}", pod.name)))?
-        .mtu;
-    Ok(PodView {
-        name: pod.target(),
-        host: pod.name.clone(),
-        addresses: pod.addresses.clone(),
-        mtu,
-    })
 }
 
 /// The probe's view of a case that went wrong before it could be tried.

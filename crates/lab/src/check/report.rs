@@ -9,11 +9,16 @@ use serde::Serialize;
 use super::cases::{Case, Path};
 use crate::state::StateDir;
 use crate::tool::{ProbeKind, ProbeOutcome};
+use crate::topology::Network;
 
 /// The whole finding.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) ok: bool,
+    /// How the lab's network is.
+    pub(crate) network: Network,
+    /// The smallest MTU of a Pod in bytes, if there is one.
+    pub(crate) pod_mtu: Option<u32>,
     pub(crate) rows: Vec<Row>,
     #[serde(skip)]
     lab: String,
@@ -44,15 +49,19 @@ pub(crate) struct Exchange {
     pub(crate) seen: Option<IpAddr>,
     /// Whether that is the client's own: nothing rewrote it.
     pub(crate) own_address: Option<bool>,
+    /// What the server may see: the client's own address within the cluster, its node's outside.
+    pub(crate) expected: Vec<IpAddr>,
     pub(crate) latency_us: Option<u64>,
     pub(crate) error: Option<String>,
     pub(crate) hint: Option<String>,
 }
 
 impl Report {
-    pub(super) fn new(state: &StateDir) -> Report {
+    pub(super) fn new(state: &StateDir, network: Network, pod_mtu: Option<u32>) -> Report {
         Report {
             ok: true,
+            network,
+            pod_mtu,
             rows: Vec::new(),
             lab: state.name().to_string(),
             logs: state.path().join("logs"),
@@ -85,7 +94,8 @@ impl Report {
             target: case.target.to_string(),
             ok: error.is_none(),
             seen,
-            own_address: seen.map(|seen| seen == case.expected_seen),
+            own_address: seen.map(|seen| seen == case.own),
+            expected: case.expected.clone(),
             latency_us,
             hint: error.as_ref().map(|error| self.hint(case, error)),
             error,
@@ -122,7 +132,7 @@ impl Report {
     fn hint(&self, case: &Case, error: &str) -> String {
         let Report { lab, logs, .. } = self;
         let exec = format!("seaway lab exec --name {lab} {}", case.from_node);
-        if error.contains(REWRITTEN) {
+        if error.contains(REWRITTEN) || error.contains(NOT_REWRITTEN) {
             format!(
                 "look for a rule that translates addresses: `{exec} -- nft list ruleset`, or `iptables-save`"
             )
@@ -168,9 +178,10 @@ impl Row {
 }
 
 const REWRITTEN: &str = "something rewrote the source address";
+const NOT_REWRITTEN: &str = "the source address is not what it must be there";
 
 /// 1. The exchange itself must have worked. 2. The right one must have answered. 3. It must have
-///    seen the source's own address.
+///    seen the source's own address, or the node's where packets leave the cluster.
 fn judge(case: &Case, outcome: &ProbeOutcome) -> Result<(), String> {
     if !outcome.ok {
         return Err(outcome
@@ -183,12 +194,15 @@ fn judge(case: &Case, outcome: &ProbeOutcome) -> Result<(), String> {
         return Err(format!("{host} answered instead of {}", case.expected_host));
     }
     match outcome.seen.map(|seen| seen.ip()) {
-        Some(seen) if seen == case.expected_seen => Ok(()),
+        Some(seen) if case.expected.contains(&seen) => Ok(()),
         Some(seen) => {
-            let own = case.expected_seen;
-            Err(format!(
-                "the server saw {seen} instead of {own}: {REWRITTEN}"
-            ))
+            let all: Vec<_> = case.expected.iter().map(ToString::to_string).collect();
+            let why = match case.expected.contains(&case.own) {
+                true => REWRITTEN,
+                false => NOT_REWRITTEN,
+            };
+            let all = all.join(" or ");
+            Err(format!("the server saw {seen} instead of {all}: {why}"))
         }
         None => Err("the server did not say whom it saw".to_owned()),
     }
@@ -218,7 +232,8 @@ pub(crate) mod samples {
             to: "pod-2-1".into(),
             target: target.parse().expect("valid"),
             size: 0,
-            expected_seen: own.parse().expect("valid"),
+            own: own.parse().expect("valid"),
+            expected: vec![own.parse().expect("valid")],
             expected_host: "pod-2-1".into(),
         }
     }
@@ -227,7 +242,7 @@ pub(crate) mod samples {
         ProbeOutcome {
             id: Some(1),
             ok: true,
-            seen: Some((case.expected_seen, 4000).into()),
+            seen: Some((case.expected[0], 4000).into()),
             host: Some(case.expected_host.clone()),
             latency_us: Some(120),
             error: None,
@@ -235,7 +250,8 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn empty() -> Report {
-        Report::new(&StateDir::of(&"seaway".parse().expect("valid")))
+        let state = StateDir::of(&"seaway".parse().expect("valid"));
+        Report::new(&state, Network::default(), Some(1450))
     }
 }
 
@@ -273,6 +289,27 @@ mod tests {
         assert_eq!(
             error,
             "the server saw 172.18.0.1 instead of 10.244.1.2: something rewrote the source address"
+        );
+    }
+
+    #[test]
+    fn what_leaves_the_cluster_must_not_show_the_pods_address() {
+        let node: IpAddr = [172, 18, 0, 1].into();
+        let case = Case {
+            path: Path::PodToOutside,
+            expected: vec![node],
+            ..sample()
+        };
+        assert_eq!(judge(&case, &good(&case)), Ok(()));
+        let bare = ProbeOutcome {
+            seen: Some((case.own, 4000).into()),
+            ..good(&case)
+        };
+        assert_eq!(
+            judge(&case, &bare),
+            Err("the server saw 10.244.1.2 instead of 172.18.0.1: \
+                 the source address is not what it must be there"
+                .into())
         );
     }
 

@@ -29,13 +29,21 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 fn text(report: &Report) -> String {
     let failures = failures(report).join("\n");
-    let parts = [rows(report), failures, summary(report)];
+    let parts = [header(report), rows(report), failures, summary(report)];
     parts
         .iter()
         .filter(|part| !part.is_empty())
         .cloned()
         .collect::<Vec<_>>()
         .join("\n\n")
+}
+
+/// What was checked.
+fn header(report: &Report) -> String {
+    let mtu = report
+        .pod_mtu
+        .map_or(String::new(), |mtu| format!(", Pods' MTU {mtu}"));
+    format!("{}{mtu}", report.network)
 }
 
 fn rows(report: &Report) -> String {
@@ -79,10 +87,15 @@ fn result(row: &Row) -> Cell {
 }
 
 fn seen(example: Option<&Exchange>) -> String {
-    match example.and_then(|e| Some((e.seen?, e.own_address))) {
-        Some((seen, Some(true))) => format!("{seen}, its own"),
-        Some((seen, _)) => format!("{seen}, NOT its own"),
-        None => "-".to_owned(),
+    let Some((example, seen)) = example.and_then(|e| Some((e, e.seen?))) else {
+        return "-".to_owned();
+    };
+    let own = example.own_address == Some(true);
+    match (example.expected.contains(&seen), own) {
+        (true, true) => format!("{seen}, its own"),
+        (true, false) => format!("{seen}, the node's"),
+        (false, true) => format!("{seen}, its own, NOT the node's"),
+        (false, false) => format!("{seen}, NOT its own"),
     }
 }
 
@@ -168,6 +181,8 @@ mod tests {
         }
         report.add_plain(&case(Path::DeletedPod, Family::V4, ProbeKind::Tcp), Ok(()));
         let expected = "\
+wiring routed, transport auto, underlay flat of MTU 1500, IPv4 and IPv6, Pods' MTU 1450
+
 PATH                             FAMILY  PROTOCOL          RESULT  FOR EXAMPLE         SERVER SAW                 LATENCY
 Pod -> Pod, other node           IPv4    UDP, full packet  ok 1/1  pod-1-1 -> pod-2-1  10.244.1.2, its own        0.12 ms
 Pod -> Pod, other node           IPv6    UDP, full packet  ok 1/1  pod-1-1 -> pod-2-1  fd00:10:244:1::2, its own  0.12 ms
@@ -187,6 +202,8 @@ all 3 rows ok";
             &ProbeOutcome::bad(None, "no answer within 1000 ms".into()),
         );
         let expected = "\
+wiring routed, transport auto, underlay flat of MTU 1500, IPv4 and IPv6, Pods' MTU 1450
+
 PATH                    FAMILY  PROTOCOL  RESULT      FOR EXAMPLE         SERVER SAW  LATENCY
 Pod -> Pod, other node  IPv4    UDP       FAILED 1/2  pod-1-1 -> pod-2-1  -           0.12 ms
 

@@ -8,6 +8,7 @@ use super::table;
 use crate::client::Client;
 use crate::state::{self, StateDir};
 use crate::tool::Output;
+use crate::topology::Network;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Row {
@@ -15,6 +16,7 @@ struct Row {
     state: State,
     nodes: usize,
     pods: Option<usize>,
+    network: Option<Network>,
     age_seconds: Option<u64>,
 }
 
@@ -56,12 +58,13 @@ fn row(lab: &StateDir) -> Row {
             .as_ref()
             .map_or(recorded, |status| status.nodes.len()),
         pods: status.as_ref().ok().map(|status| status.pods.len()),
+        network: record.as_ref().map(|record| record.network),
         age_seconds: record.map(|record| record.age().as_secs()),
     }
 }
 
 fn text(rows: &[Row]) -> String {
-    let mut table = table::new(&["NAME", "STATE", "NODES", "PODS", "AGE"]);
+    let mut table = table::new(&["NAME", "STATE", "NODES", "PODS", "AGE", "NETWORK"]);
     for row in rows {
         let state = match row.state {
             State::Up => "up",
@@ -78,6 +81,7 @@ fn text(rows: &[Row]) -> String {
             row.nodes.to_string(),
             pods,
             age,
+            row.network.map_or("-".to_owned(), |n| n.to_string()),
         ]);
     }
     table::text(&mut table)
@@ -105,6 +109,7 @@ mod tests {
             state,
             nodes: 2,
             pods,
+            network: pods.map(|_| Network::default()),
             age_seconds: age,
         };
         let rows = [
@@ -113,9 +118,10 @@ mod tests {
         ];
         assert_eq!(
             text(&rows),
-            "NAME  STATE                                    NODES  PODS  AGE\n\
-             one   up                                       2      4     3m\n\
-             two   dead (remove it with `seaway lab down`)  2      -     -"
+            "NAME  STATE                                    NODES  PODS  AGE  NETWORK\n\
+             one   up                                       2      4     3m   wiring routed, \
+             transport auto, underlay flat of MTU 1500, IPv4 and IPv6\n\
+             two   dead (remove it with `seaway lab down`)  2      -     -    -"
         );
     }
 

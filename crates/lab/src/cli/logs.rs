@@ -41,7 +41,8 @@ pub(super) fn run(args: &LogsArgs) -> Result<(), LabError> {
 
 fn is_daemon(status: &LabStatus, target: &str) -> bool {
     let of_nodes = status.nodes.iter().flat_map(|node| &node.processes);
-    let mut all = status.control_plane.iter().chain(of_nodes);
+    let others = status.control_plane.iter().chain(&status.outside.processes);
+    let mut all = others.chain(of_nodes);
     target == "supervisor" || all.any(|process| process.name == target)
 }
 
@@ -76,7 +77,8 @@ fn show_targets(client: &Client, status: &LabStatus) -> Result<(), LabError> {
     let mut names = vec!["supervisor".to_owned()];
     let of_nodes = status.nodes.iter().flat_map(|node| &node.processes);
     let of_pods = status.pods.iter().flat_map(|pod| &pod.processes);
-    let all = status.control_plane.iter().chain(of_nodes).chain(of_pods);
+    let others = status.control_plane.iter().chain(&status.outside.processes);
+    let all = others.chain(of_nodes).chain(of_pods);
     names.extend(all.map(|process| process.name.clone()));
     let logs = client.state().path().join("logs");
     let text = format!(

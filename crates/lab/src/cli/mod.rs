@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use seaway_model::{Family, Transport, Wiring};
 
 use crate::client::Client;
 use crate::cluster::Cluster;
@@ -29,7 +30,9 @@ use crate::container::{self, Stage};
 use crate::error::LabError;
 use crate::supervisor::supervise;
 use crate::tool::Output;
-use crate::topology::{LabName, Topology};
+use crate::topology::{
+    DEFAULT_MTU, Families, LabName, Network, Topology, UnderlayKind, parse_family,
+};
 
 /// How long a Pod may take to be ready, or to be gone.
 const POD_LIMIT: Duration = Duration::from_secs(60);
@@ -95,6 +98,34 @@ pub struct UpArgs {
     /// How many Pods on each node.
     #[arg(long, default_value_t = 2)]
     pub pods: u16,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+/// How a lab's network is to be.
+#[derive(Clone, Debug, Args)]
+pub struct NetworkArgs {
+    /// What lies between the nodes: one Layer 2 network, or a subnet for each and a router.
+    #[arg(long, value_enum, default_value_t)]
+    pub underlay: UnderlayKind,
+    /// How Pods are joined to their node: routed or bridge.
+    #[arg(long, default_value_t)]
+    pub wiring: Wiring,
+    /// How packets get to other nodes: auto, direct, vxlan or l2.
+    #[arg(long, default_value_t)]
+    pub transport: Transport,
+    /// Which address families nodes, Pods and Services have.
+    #[arg(long, value_enum, default_value_t)]
+    pub family: Families,
+    /// The family of VXLAN's outer packets, ipv4 or ipv6; the agents choose by themselves without.
+    #[arg(long, value_parser = parse_family)]
+    pub vxlan_underlay: Option<Family>,
+    /// The MTU of the links between the nodes, in bytes.
+    #[arg(long, default_value_t = DEFAULT_MTU)]
+    pub mtu: u32,
+    /// Go on with a transport that cannot work on this underlay, to see what the agents say.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// How to list labs.
@@ -133,7 +164,7 @@ pub struct CheckArgs {
 pub struct ExecArgs {
     #[command(flatten)]
     pub(crate) name: NameArgs,
-    /// Where: node1, control, pod-1-1, node1/pod-1-1, or kube-system/dns in another Kubernetes
+    /// Where: node1, control, outside, router, pod-1-1, node1/pod-1-1, or kube-system/dns in another Kubernetes
     /// namespace.
     pub target: String,
     /// The command and its arguments; a shell if there is none.
@@ -262,7 +293,25 @@ pub fn run(command: Option<LabCommand>) -> anyhow::Result<ExitCode> {
 
 impl UpArgs {
     fn topology(&self) -> Result<Topology, LabError> {
-        Ok(Topology::flat(self.nodes, self.pods)?)
+        let NetworkArgs {
+            underlay,
+            wiring,
+            transport,
+            family,
+            vxlan_underlay,
+            mtu,
+            force,
+        } = self.network.clone();
+        let network = Network {
+            underlay,
+            wiring,
+            transport,
+            families: family,
+            vxlan_underlay,
+            mtu,
+        };
+        network.check(force)?;
+        Ok(Topology::new(self.nodes, self.pods, network)?)
     }
 }
 
@@ -282,7 +331,7 @@ fn pod(command: PodCommand) -> Result<String, LabError> {
                 LabError::Request(format!("\"{pod}\" names no node: write it as node1/{pod}"))
             })?;
             let cluster = cluster(&name)?;
-            cluster.create_pod(node, pod)?;
+            cluster.create_pod(node, pod, None)?;
             let made = cluster.await_pod(pod, POD_LIMIT)?;
             let addresses: Vec<_> = made.addresses.iter().map(ToString::to_string).collect();
             Ok(format!(

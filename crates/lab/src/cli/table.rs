@@ -76,7 +76,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::protocol::{NodeStatus, ProcessStatus};
+    use crate::protocol::{MachineStatus, NodeStatus, ProcessStatus};
+    use crate::topology::Network;
 
     #[test]
     fn a_lab_is_shown_as_nodes_and_their_pods() {
@@ -110,6 +111,11 @@ mod tests {
         };
         let status = LabStatus {
             name: "seaway".into(),
+            network: Network::default(),
+            outside: MachineStatus {
+                addresses: Vec::new(),
+                processes: Vec::new(),
+            },
             control_plane: Vec::new(),
             nodes: vec![node],
             pods: vec![pod],

@@ -3,10 +3,12 @@
 use std::io::IsTerminal;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::client::Client;
 use crate::protocol::{LabStatus, NodeStatus, PodStatus, ProcessStatus};
 use crate::state::{self, StateDir};
-use crate::topology::{CONTROL_PLANE, control_plane_addresses};
+use crate::topology::{CONTROL_PLANE, OUTSIDE};
 
 /// The whole picture.
 pub(super) fn run() -> anyhow::Result<String> {
@@ -67,28 +69,34 @@ struct Line {
 }
 
 fn render(status: &LabStatus, kubeconfig: &str, paint: Paint) -> String {
-    let mut lines = vec![control_plane(status)];
+    let control = status.network.control_plane_addresses();
+    let mut lines = vec![
+        machine(
+            OUTSIDE,
+            &status.outside.addresses,
+            &status.outside.processes,
+        ),
+        machine(CONTROL_PLANE, &control, &status.control_plane),
+    ];
     for (at, node) in status.nodes.iter().enumerate() {
         node_lines(status, node, at + 1 == status.nodes.len(), &mut lines);
     }
     let head = format!("{}  KUBECONFIG={kubeconfig}", paint.strong(&status.name));
     let body = lay_out(&lines, paint);
-    format!("{head}\n{body}")
+    format!("{head}\n│  {}\n{body}", status.network)
 }
 
-fn control_plane(status: &LabStatus) -> Line {
-    let addresses: Vec<IpAddr> = control_plane_addresses()
-        .iter()
-        .map(ipnet::IpNet::addr)
-        .collect();
+/// A machine that has no Pods.
+fn machine(name: &str, addresses: &[IpNet], daemons: &[ProcessStatus]) -> Line {
+    let addresses: Vec<IpAddr> = addresses.iter().map(IpNet::addr).collect();
     Line {
-        lead: format!("├─ {CONTROL_PLANE}"),
+        lead: format!("├─ {name}"),
         columns: vec![
             String::new(),
             addresses_text(&addresses),
-            processes(&status.control_plane),
+            processes(daemons),
         ],
-        good: Some(all_run(&status.control_plane)),
+        good: Some(all_run(daemons)),
     }
 }
 
@@ -192,6 +200,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::protocol::MachineStatus;
+    use crate::topology::Network;
 
     fn process(name: &str, pid: Option<i32>, restarts: u32) -> ProcessStatus {
         ProcessStatus {
@@ -230,17 +240,24 @@ mod tests {
     fn a_lab_is_drawn_as_a_tree() {
         let status = LabStatus {
             name: "demo".into(),
+            network: Network::default(),
+            outside: MachineStatus {
+                addresses: Network::default().outside_addresses(),
+                processes: vec![process("outside/serve", Some(8), 0)],
+            },
             control_plane: vec![process("control/apiserver", None, 1)],
             nodes: vec![node(1), node(2)],
             pods: vec![pod("node1", "a", true), pod("node2", "b", false)],
         };
         let expected = "\
 demo  KUBECONFIG=/k
-├─ control                172.18.255.1  fd00:5ea::ffff  apiserver (down) (1 restart)
-├─ node1                  172.18.0.1                    agent
-│  └─ default/a  Ready    10.244.1.2                    main (2 restarts)
-└─ node2                  172.18.0.2                    agent
-   └─ default/b  Pending  10.244.1.2                    main (2 restarts)";
+│  wiring routed, transport auto, underlay flat of MTU 1500, IPv4 and IPv6
+├─ outside                203.0.113.10  2001:db8:5ea::10  serve
+├─ control                172.18.255.1  fd00:5ea::ffff    apiserver (down) (1 restart)
+├─ node1                  172.18.0.1                      agent
+│  └─ default/a  Ready    10.244.1.2                      main (2 restarts)
+└─ node2                  172.18.0.2                      agent
+   └─ default/b  Pending  10.244.1.2                      main (2 restarts)";
         assert_eq!(render(&status, "/k", Paint(false)), expected);
     }
 }

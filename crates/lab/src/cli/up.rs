@@ -61,6 +61,7 @@ fn launch(state: &StateDir, lock: File, topology: &Topology) -> Result<Child, La
         topology.nodes.len().to_string(),
         topology.pods_per_node.to_string(),
     ];
+    let network = topology.network.flags();
     let mut command = Command::new(&exe);
     command.arg0("seaway").args([
         "lab",
@@ -71,7 +72,10 @@ fn launch(state: &StateDir, lock: File, topology: &Topology) -> Result<Child, La
         &nodes,
         "--pods",
         &pods,
+        // Whoever asked has been told already what does not go together.
+        "--force",
     ]);
+    command.args(network);
     command.stdin(lock).stdout(Stdio::piped()).stderr(log);
     on_new_thread(|| {
         unshare(CloneFlags::CLONE_NEWPID).during("make", || "a process namespace".to_owned())?;
@@ -80,11 +84,7 @@ fn launch(state: &StateDir, lock: File, topology: &Topology) -> Result<Child, La
 }
 
 fn record(state: &StateDir, supervisor: &Child, topology: &Topology) -> Result<(), LabError> {
-    state.write_record(&LabRecord::of(
-        state.name(),
-        topology.size(),
-        supervisor.id(),
-    )?)
+    state.write_record(&LabRecord::of(state.name(), topology, supervisor.id())?)
 }
 
 /// Shows what the supervisor tells until it is ready.

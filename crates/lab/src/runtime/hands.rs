@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_blocking;
 
+use super::capabilities;
 use super::containers;
 use super::files;
 use super::life::{Failure, Hook, Input, ProbeKind, StartFailure};
@@ -172,12 +173,14 @@ impl Hands {
             let default = PodSpec::default();
             let spec = pod.spec.as_ref().unwrap_or(&default);
             let meta = &pod.metadata;
+            let runtime_config = capabilities::runtime_config(&pod).map_err(LabError::Request)?;
             let owner = Owner {
                 namespace: meta.namespace.clone().unwrap_or_default(),
                 name: meta.name.clone().unwrap_or_default(),
                 uid: meta.uid.clone().unwrap_or_default(),
                 host_name: host_name(&pod, spec, hands.place.node.name()),
                 host_network: spec.host_network.unwrap_or(false),
+                runtime_config,
             };
             let id = ids::container_id()?;
             let (told, died) = (hands.clone(), id.clone());

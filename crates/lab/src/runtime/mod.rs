@@ -13,6 +13,7 @@
 //! - Container logs are in `<state>/pod-logs/<namespace>_<pod>_<uid>/<container>/<run>.log`.
 
 mod board;
+pub(crate) mod capabilities;
 mod containers;
 mod downward;
 mod env;

@@ -193,7 +193,7 @@ fn in_short(problem: &Problem) -> String {
             "the API server has come back as another cluster ({}) and does not know Pods that run here",
             identity.as_ref().unwrap_or_else(|reason| reason)
         ),
-        Problem::Object { .. } => problem.to_string(),
+        Problem::Object { .. } | Problem::Field { .. } => problem.to_string(),
     }
 }
 

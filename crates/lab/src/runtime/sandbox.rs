@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use seaway_kernel::netlink::Netlink;
 use seaway_kernel::netns::{Netns, unpin};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::error::{Context, Errors, LabError};
 use crate::namespaces::{Namespaces, on_new_thread, own};
@@ -39,6 +39,8 @@ pub(crate) struct Owner {
     pub(crate) uid: String,
     pub(crate) host_name: String,
     pub(crate) host_network: bool,
+    /// What CNI is to be told beside names, as `runtimeConfig`.
+    pub(crate) runtime_config: Map<String, Value>,
 }
 
 /// A sandbox, or as much of it as stands.
@@ -100,6 +102,7 @@ impl Sandbox {
             pod_uid: owner.uid.clone(),
             container_id: id.clone(),
             netns: format!("{NETNS_DIR}/cni-{}", ids::uuid()?),
+            runtime_config: owner.runtime_config.clone(),
         };
         let mount = node.namespaces.mount.try_clone();
         let mount = mount.during("keep", || "a mount namespace".to_owned())?;

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::process::Program;
 use super::reaper::{Exit, Reaper};
 use crate::error::LabError;
 use crate::namespaces::Namespaces;
 use crate::node_files::{BIN_DIR, program};
+use crate::runtime::capabilities;
 use crate::topology::UPLINK;
 
 const VERSION: &str = "1.1.0";
@@ -55,7 +56,8 @@ pub(crate) const HURRIED: Patience = Patience {
 
 /// The configuration as an administrator would install it.
 pub(crate) fn conflist() -> String {
-    let conf = json!({"cniVersion": VERSION, "name": NETWORK, "plugins": [{"type": PLUGIN}]});
+    let plugin = json!({"type": PLUGIN, "capabilities": capabilities()});
+    let conf = json!({"cniVersion": VERSION, "name": NETWORK, "plugins": [plugin]});
     format!("{conf:#}\n")
 }
 
@@ -68,6 +70,8 @@ pub(crate) struct Attachment {
     pub(crate) container_id: String,
     /// The namespace's path on the node.
     pub(crate) netns: String,
+    /// What the plugin is told by the capabilities that it declares.
+    pub(crate) runtime_config: Map<String, Value>,
 }
 
 /// What ADD answered.
@@ -109,7 +113,7 @@ impl Cni<'_> {
             ("CNI_COMMAND", "STATUS".to_owned()),
             ("CNI_PATH", BIN_DIR.to_owned()),
         ];
-        let input = config(None).to_string();
+        let input = config(None, None).to_string();
         let answer = self
             .plugin(env.into())
             .run(self.reaper, input.as_bytes(), self.patience.call);
@@ -129,7 +133,7 @@ impl Cni<'_> {
         before_again: impl Fn() -> Result<(), LabError>,
     ) -> Result<Vec<u8>, LabError> {
         let program = self.program(command, attachment);
-        let input = config(previous).to_string();
+        let input = config(Some(attachment), previous).to_string();
         let end = Instant::now() + self.patience.total;
         let mut wait = FIRST_WAIT;
         loop {
@@ -193,12 +197,27 @@ fn cni_args(attachment: &Attachment) -> String {
 }
 
 /// The plugin's own part of the configuration, with what libcni puts into it.
-fn config(previous: Option<&Value>) -> Value {
-    let mut config = json!({"cniVersion": VERSION, "name": NETWORK, "type": PLUGIN});
+fn config(attachment: Option<&Attachment>, previous: Option<&Value>) -> Value {
+    let mut config = json!({
+        "cniVersion": VERSION,
+        "name": NETWORK,
+        "type": PLUGIN,
+        "capabilities": capabilities(),
+    });
+    let wanted = attachment.map(|attachment| &attachment.runtime_config);
+    if let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) {
+        config["runtimeConfig"] = Value::Object(wanted.clone());
+    }
     if let Some(previous) = previous {
         config["prevResult"] = previous.clone();
     }
     config
+}
+
+/// What the configuration declares that the plugin can do.
+fn capabilities() -> Value {
+    let declared = capabilities::DECLARED.map(|name| (name.to_owned(), Value::Bool(true)));
+    Value::Object(Map::from_iter(declared))
 }
 
 fn failed(command: &'static str, attachment: &Attachment, reason: String) -> LabError {
@@ -280,7 +299,7 @@ mod tests {
         let addresses: Vec<_> = added.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["10.244.1.2", "fd00::2"]);
         assert_eq!(added.result["x"], 1);
-        assert_eq!(config(Some(&added.result))["prevResult"]["x"], 1);
+        assert_eq!(config(None, Some(&added.result))["prevResult"]["x"], 1);
     }
 
     #[test]
@@ -312,14 +331,33 @@ mod tests {
     #[test]
     fn the_configuration_is_the_documented_one() {
         let conflist: Value = serde_json::from_str(&conflist()).expect("JSON");
-        let plugins = json!([{"type": "seaway-cni"}]);
+        let declared = json!({"portMappings": true, "bandwidth": true});
+        let plugins = json!([{"type": "seaway-cni", "capabilities": declared}]);
         assert_eq!(
             conflist,
             json!({"cniVersion": "1.1.0", "name": "seaway", "plugins": plugins})
         );
-        assert_eq!(
-            config(None),
-            json!({"cniVersion": "1.1.0", "name": "seaway", "type": "seaway-cni"})
-        );
+        let plain = json!({
+            "cniVersion": "1.1.0",
+            "name": "seaway",
+            "type": "seaway-cni",
+            "capabilities": declared,
+        });
+        assert_eq!(config(None, None), plain);
+        let mut attachment = Attachment {
+            namespace: "default".into(),
+            pod: "a".into(),
+            pod_uid: "u".into(),
+            container_id: "c".into(),
+            netns: "/run/netns/x".into(),
+            runtime_config: Map::new(),
+        };
+        assert_eq!(config(Some(&attachment), None), plain);
+        let ports = json!([{"HostPort": 80}]);
+        attachment
+            .runtime_config
+            .insert("portMappings".into(), ports.clone());
+        let config = config(Some(&attachment), None);
+        assert_eq!(config["runtimeConfig"], json!({"portMappings": ports}));
     }
 }

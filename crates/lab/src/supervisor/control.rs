@@ -16,7 +16,7 @@ use super::shell::Place;
 use crate::error::{Context, LabError};
 use crate::namespaces::{Namespaces, own};
 use crate::protocol::{Door, Reply, Request, ShellRequest};
-use crate::topology::{CONTROL_PLANE, POD_NAMESPACE};
+use crate::topology::{CONTROL_PLANE, OUTSIDE, POD_NAMESPACE, ROUTER};
 
 /// How long a client may take to say what it wants.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -164,13 +164,15 @@ fn known(found: bool, process: &str) -> Result<(), LabError> {
     }
 }
 
-/// `node1`, `control`, `pod-1-1`, `node1/pod-1-1` or `kube-system/dns`.
+/// `node1`, `control`, `outside`, `router`, `pod-1-1`, `node1/pod-1-1` or `kube-system/dns`.
 fn find(lab: &Lab, target: &str) -> Result<Arc<Namespaces>, LabError> {
     let of_pod = |node, namespace, pod| lab.runtime.get()?.namespaces(node, namespace, pod);
     let found = match target.split_once('/') {
         Some((node, pod)) if lab.node(node).is_ok() => of_pod(Some(node), POD_NAMESPACE, pod),
         Some((namespace, pod)) => of_pod(None, namespace, pod),
         None if target == CONTROL_PLANE => Some(lab.control_plane.namespaces.clone()),
+        None if target == OUTSIDE => Some(lab.underlay.outside().clone()),
+        None if target == ROUTER => Some(lab.underlay.router().clone()),
         None => match lab.node(target) {
             Ok(node) => Some(node.namespaces.clone()),
             Err(_) => of_pod(None, POD_NAMESPACE, target),

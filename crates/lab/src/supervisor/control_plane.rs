@@ -18,9 +18,7 @@ use crate::error::{Context, LabError};
 use crate::namespaces::{Namespaces, on_new_thread};
 use crate::node_files::program;
 use crate::state::StateDir;
-use crate::topology::{
-    API_PORT, CLUSTER_CIDRS, CONTROL_PLANE, FIRST_NODE_CIDR, SERVICE_CIDRS, control_plane_addresses,
-};
+use crate::topology::{API_PORT, CONTROL_PLANE, FIRST_NODE_CIDR, Network};
 
 /// The namespace of the supervisor, which is the machine's own, as the control plane sees it.
 const MACHINE_NETNS: &str = "/proc/1/ns/net";
@@ -29,26 +27,29 @@ const MACHINE_NETNS: &str = "/proc/1/ns/net";
 pub(crate) struct ControlPlane {
     pub(crate) namespaces: Arc<Namespaces>,
     pub(crate) credentials: Credentials,
+    network: Network,
     loopback: ReservedPort,
 }
 
 impl ControlPlane {
     /// Makes its namespaces and credentials and connects it.
     pub(crate) fn create(
+        network: &Network,
         underlay: &Underlay,
         state: &StateDir,
         binaries: &Binaries,
     ) -> Result<ControlPlane, LabError> {
         let net = Netns::create()?;
         let namespaces = on_new_thread(|| furnish(net, CONTROL_PLANE, state, binaries))?;
-        let addresses = control_plane_addresses();
+        let addresses = network.control_plane_addresses();
         underlay.attach(CONTROL_PLANE, &addresses, &namespaces.net)?;
         let loopback = ReservedPort::any()?;
         let credentials = Credentials::below(&state.path());
-        credentials.create(state.name().as_str(), &endpoints(loopback.at)?)?;
+        credentials.create(state.name().as_str(), &endpoints(network, loopback.at)?)?;
         Ok(ControlPlane {
             namespaces: Arc::new(namespaces),
             credentials,
+            network: *network,
             loopback,
         })
     }
@@ -57,7 +58,7 @@ impl ControlPlane {
     pub(crate) fn api_server(&self, state: &StateDir) -> Program {
         let mut args = vec!["apiserver".to_owned()];
         let mut flag = |name: &str, value: String| args.extend([format!("--{name}"), value]);
-        for address in control_plane_addresses() {
+        for address in self.network.control_plane_addresses() {
             let at = SocketAddr::new(address.addr(), API_PORT);
             flag("listen", at.to_string());
             flag("advertise", at.to_string());
@@ -72,8 +73,8 @@ impl ControlPlane {
         for (name, path) in files {
             flag(name, path.display().to_string());
         }
-        for cidr in SERVICE_CIDRS {
-            flag("service-cidr", cidr.to_owned());
+        for cidr in self.network.service_cidrs() {
+            flag("service-cidr", cidr.to_string());
         }
         self.seaway(args, state, API_SERVER)
     }
@@ -88,7 +89,7 @@ impl ControlPlane {
             "root-ca",
             self.credentials.authority().display().to_string(),
         );
-        for (cidr, bits) in CLUSTER_CIDRS {
+        for (cidr, bits) in self.network.cluster_cidrs() {
             flag("cluster-cidr", format!("{cidr}={bits}"));
         }
         flag("first-node-cidr", FIRST_NODE_CIDR.to_string());
@@ -111,22 +112,22 @@ pub(crate) const API_SERVER: &str = "apiserver";
 /// The controllers among them.
 pub(crate) const CONTROLLER: &str = "controller";
 
-fn endpoints(loopback: SocketAddr) -> Result<Endpoints, LabError> {
-    let own = control_plane_addresses();
+fn endpoints(network: &Network, loopback: SocketAddr) -> Result<Endpoints, LabError> {
+    let own = network.control_plane_addresses();
+    let first = own.first().ok_or_else(|| {
+        LabError::Request("the control plane has no address on the underlay".to_owned())
+    })?;
     let mut all: Vec<IpAddr> = own.iter().map(IpNet::addr).collect();
     all.extend([
         IpAddr::from([127, 0, 0, 1]),
         IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
     ]);
-    for cidr in SERVICE_CIDRS {
-        let cidr: IpNet = cidr
-            .parse()
-            .map_err(|e| LabError::Request(format!("the Service network {cidr}: {e}")))?;
+    for cidr in network.service_cidrs() {
         all.extend(cidr.hosts().next());
     }
     Ok(Endpoints {
         loopback,
-        underlay: SocketAddr::new(own[0].addr(), API_PORT),
+        underlay: SocketAddr::new(first.addr(), API_PORT),
         all,
     })
 }

@@ -34,7 +34,7 @@ use std::time::Duration;
 use control_plane::{API_SERVER, CONTROLLER, ControlPlane};
 use events::Events;
 use keeper::{Farewell, Keeper};
-use node::{Binaries, Node, daemon_name};
+use node::{Binaries, Node, SERVER, daemon_name, server_of};
 use underlay::Underlay;
 
 use crate::agent_client;
@@ -42,10 +42,10 @@ use crate::cluster::{CHECK_LABEL, Cluster, ReadyPod, SERVES};
 use crate::credentials::Caller;
 use crate::error::{Context, Errors, LabError};
 use crate::parallel;
-use crate::protocol::{LabStatus, NodeStatus, PodStatus, ProcessStatus, target};
+use crate::protocol::{LabStatus, MachineStatus, NodeStatus, PodStatus, ProcessStatus, target};
 use crate::runtime::{self, BackOff, ContainerReport, PodReport, Runtime, RuntimeConfig};
 use crate::state::StateDir;
-use crate::topology::{CONTROL_PLANE, LabName, Topology};
+use crate::topology::{CONTROL_PLANE, LabName, Network, OUTSIDE, Topology};
 use crate::waiting::eventually;
 
 /// How many daemons are asked to end at once.
@@ -60,6 +60,7 @@ const HOPELESS: u32 = 5;
 /// Everything that a lab consists of.
 pub(crate) struct Lab {
     state: StateDir,
+    network: Network,
     reaper: Arc<Reaper>,
     keeper: Keeper,
     control_plane: ControlPlane,
@@ -68,8 +69,8 @@ pub(crate) struct Lab {
     runtime: OnceLock<Runtime>,
     /// Held by the one that takes everything down; others wait for it.
     taking_down: Mutex<()>,
-    /// Held, not used: a namespace that nobody holds goes, and the nodes' uplinks with it.
-    _underlay: Underlay,
+    /// A namespace that nobody holds goes, and the nodes' uplinks with it.
+    underlay: Underlay,
 }
 
 /// Runs a lab until somebody ends it. `lab up` starts this in a new process namespace, with the
@@ -158,23 +159,26 @@ impl Lab {
         })?;
         let binaries = Binaries::beside_this()?;
         pod_files::mount(&runtime::pod_files(&state.path()))?;
-        let underlay = Underlay::create()?;
-        let control_plane = ControlPlane::create(&underlay, &state, &binaries)?;
+        let network = &topology.network;
+        let underlay = Underlay::create(network, &state, &binaries)?;
+        let control_plane = ControlPlane::create(network, &underlay, &state, &binaries)?;
         events.done("underlay and control plane: namespaces".to_owned())?;
         let mut nodes = Vec::new();
         for plan in &topology.nodes {
-            nodes.push(Arc::new(Node::create(plan, &underlay, &state, &binaries)?));
+            let node = Node::create(plan, network, &underlay, &state, &binaries)?;
+            nodes.push(Arc::new(node));
             events.done(format!("{}: namespaces and uplink", plan.name))?;
         }
         Ok(Lab {
             state,
+            network: *network,
             reaper,
             keeper,
             control_plane,
             nodes,
             runtime: OnceLock::new(),
             taking_down: Mutex::new(()),
-            _underlay: underlay,
+            underlay,
         })
     }
 
@@ -208,6 +212,9 @@ impl Lab {
             let name = daemon_name(CONTROL_PLANE, name);
             self.keeper.keep(name, program, Farewell::Ask)?;
         }
+        let server = server_of(OUTSIDE, self.underlay.outside(), &self.state);
+        self.keeper
+            .keep(daemon_name(OUTSIDE, SERVER), server, Farewell::Kill)?;
         let cluster = Cluster::open(&plane.credentials.kubeconfig(Caller::Admin))?;
         cluster
             .await_server(API_START)
@@ -227,11 +234,9 @@ impl Lab {
             let agent = node.agent(&self.state, &kubeconfig);
             self.keeper
                 .keep(node.daemon("agent"), agent, Farewell::Ask)?;
-            self.keeper.keep(
-                node.daemon("serve"),
-                node.server(&self.state),
-                Farewell::Kill,
-            )?;
+            let server = node.server(&self.state);
+            self.keeper
+                .keep(node.daemon(SERVER), server, Farewell::Kill)?;
         }
         for node in &self.nodes {
             self.await_agent(node)?;
@@ -293,26 +298,25 @@ impl Lab {
     }
 
     fn status(&self) -> LabStatus {
-        let processes = self.keeper.list();
-        let node_status = |node: &Arc<Node>| {
-            let own = [node.daemon("agent"), node.daemon("serve")];
-            NodeStatus {
-                name: node.name().to_owned(),
-                addresses: node.plan.addresses.clone(),
-                processes: processes
-                    .iter()
-                    .filter(|p| own.contains(&p.name))
-                    .cloned()
-                    .collect(),
-            }
+        let all = self.keeper.list();
+        let processes = |machine: &str| {
+            let prefix = daemon_name(machine, "");
+            let own = all.iter().filter(|p| p.name.starts_with(&prefix));
+            own.cloned().collect::<Vec<_>>()
+        };
+        let node_status = |node: &Arc<Node>| NodeStatus {
+            name: node.name().to_owned(),
+            addresses: node.plan.addresses.clone(),
+            processes: processes(node.name()),
         };
         LabStatus {
             name: self.state.name().to_string(),
-            control_plane: processes
-                .iter()
-                .filter(|p| p.name.starts_with(&daemon_name(CONTROL_PLANE, "")))
-                .cloned()
-                .collect(),
+            network: self.network,
+            outside: MachineStatus {
+                addresses: self.network.outside_addresses(),
+                processes: processes(OUTSIDE),
+            },
+            control_plane: processes(CONTROL_PLANE),
             nodes: self.nodes.iter().map(node_status).collect(),
             pods: self.pods(),
         }
@@ -323,7 +327,7 @@ impl Lab {
 fn start_pods(cluster: &Cluster, topology: &Topology, events: &mut Events) -> Result<(), LabError> {
     let mut names = BTreeSet::new();
     for (node, name) in topology.first_pods() {
-        cluster.create_pod(node.as_str(), &name)?;
+        cluster.create_pod(node.as_str(), &name, None)?;
         names.insert(name);
     }
     cluster.await_pods(&names, PODS_START, |pod| events.done(describe(&pod)))

@@ -18,7 +18,7 @@ use crate::error::{Context, LabError};
 use crate::namespaces::{Namespaces, on_new_thread, own};
 use crate::node_files::{AGENT_SOCKET, BIN_DIR, CNI_CONFIG, NETNS_DIR, program};
 use crate::state::StateDir;
-use crate::topology::{LabNode, UPLINK};
+use crate::topology::{LabNode, Network, UPLINK};
 
 /// The ports of the server on each node's own network.
 pub(crate) const NODE_PORTS: (u16, u16) = (8080, 7777);
@@ -26,6 +26,7 @@ pub(crate) const NODE_PORTS: (u16, u16) = (8080, 7777);
 /// A node that stands.
 pub(crate) struct Node {
     pub(crate) plan: LabNode,
+    network: Network,
     pub(crate) namespaces: Arc<Namespaces>,
 }
 
@@ -49,6 +50,7 @@ impl Node {
     /// Makes the node's namespaces and files and connects it.
     pub(crate) fn create(
         plan: &LabNode,
+        network: &Network,
         underlay: &Underlay,
         state: &StateDir,
         binaries: &Binaries,
@@ -58,6 +60,7 @@ impl Node {
         underlay.attach(plan.name.as_str(), &plan.addresses, &namespaces.net)?;
         Ok(Node {
             plan: plan.clone(),
+            network: *network,
             namespaces: Arc::new(namespaces),
         })
     }
@@ -75,7 +78,7 @@ impl Node {
     /// The agent.
     pub(crate) fn agent(&self, state: &StateDir, kubeconfig: &Path) -> Program {
         let kubeconfig = kubeconfig.display().to_string();
-        let args = [
+        let fixed = [
             "agent",
             "--node-name",
             self.name(),
@@ -84,26 +87,37 @@ impl Node {
             "--uplink",
             UPLINK,
         ];
-        self.seaway(&args, state.log(&self.daemon("agent")))
+        let mut args: Vec<String> = fixed.map(str::to_owned).into();
+        args.extend(self.network.agent_flags());
+        seaway(&self.namespaces, args, state.log(&self.daemon("agent")))
     }
 
     /// The echo server on the node's own network.
     pub(crate) fn server(&self, state: &StateDir) -> Program {
-        let [http, echo] = [NODE_PORTS.0, NODE_PORTS.1].map(|port| port.to_string());
-        let args = ["tool", "serve", "--http", &http, "--echo", &echo];
-        self.seaway(&args, state.log(&self.daemon("serve")))
-    }
-
-    fn seaway(&self, args: &[&str], log: PathBuf) -> Program {
-        Program {
-            path: program("seaway"),
-            args: args.iter().map(ToString::to_string).collect(),
-            env: Vec::new(),
-            log,
-            namespaces: self.namespaces.clone(),
-        }
+        server_of(self.name(), &self.namespaces, state)
     }
 }
+
+/// The echo server of a machine that is no Pod.
+pub(crate) fn server_of(machine: &str, namespaces: &Arc<Namespaces>, state: &StateDir) -> Program {
+    let [http, echo] = [NODE_PORTS.0, NODE_PORTS.1].map(|port| port.to_string());
+    let args = ["tool", "serve", "--http", &http, "--echo", &echo].map(str::to_owned);
+    let log = state.log(&daemon_name(machine, SERVER));
+    seaway(namespaces, args.into(), log)
+}
+
+fn seaway(namespaces: &Arc<Namespaces>, args: Vec<String>, log: PathBuf) -> Program {
+    Program {
+        path: program("seaway"),
+        args,
+        env: Vec::new(),
+        log,
+        namespaces: namespaces.clone(),
+    }
+}
+
+/// The echo server among the daemons of a machine.
+pub(crate) const SERVER: &str = "serve";
 
 /// The name of a daemon of a machine.
 pub(crate) fn daemon_name(machine: &str, name: &str) -> String {

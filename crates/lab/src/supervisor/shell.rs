@@ -54,10 +54,13 @@ impl Place {
     /// Runs the command until it ends or the client is gone.
     pub(super) fn serve(&self, lab: &Lab, request: &ShellRequest, client: &mut Connection) {
         let lent = match &request.screen {
-            Some(Screen { rows, columns, .. }) => Ok(Lent::Terminal {
-                rows: *rows,
-                columns: *columns,
-            }),
+            Some(Screen { rows, columns, .. }) => {
+                client.set_deadline(Deadline::after(READ_TIMEOUT));
+                client.receive::<()>().map(|_| Lent::Terminal {
+                    rows: *rows,
+                    columns: *columns,
+                })
+            }
             None => borrow(client).map(Lent::Pipes),
         };
         match lent {

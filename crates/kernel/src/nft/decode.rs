@@ -1,0 +1,261 @@
+//! Expressions read from a dump: the other way of [`super::expr`].
+
+use seaway_model::Family;
+
+use super::OBJECT_COUNTER;
+use super::attr::{DATA_VALUE, DATA_VERDICT};
+use super::expr::{
+    Base, CSUM_PSEUDO, Checksum, CmpOp, CtKey, Expr, FIB_ADDRTYPE, FIB_F_DADDR, FIB_F_SOURCE,
+    FIB_OIF, MetaKey, NAT_DNAT, NF_ACCEPT, NF_DROP, NFT_GOTO, RANDOM_FULLY, Reg, Verdict,
+    nf_family,
+};
+use crate::netfilter::{attributes, find, text, u32_be};
+
+/// `NF_NAT_RANGE_MAP_IPS` and `_PROTO_SPECIFIED`: the kernel adds them itself.
+const NAT_IMPLIED: u32 = 3;
+
+impl Expr {
+    /// Reads an expression with its name.
+    pub(super) fn read(bytes: &[u8]) -> Expr {
+        let kind = find(bytes, 1).map(text).unwrap_or_default();
+        let data = find(bytes, 2).unwrap_or_default();
+        Expr::read_data(&kind, &Data(data)).unwrap_or(Expr::Other(kind))
+    }
+
+    fn read_data(kind: &str, data: &Data<'_>) -> Option<Expr> {
+        Some(match kind {
+            "meta" => Expr::Meta {
+                to: data.reg(1)?,
+                key: data.one_of(2, &MetaKey::ALL, |k| *k as u32)?,
+            },
+            "ct" => {
+                let key = data.one_of(2, &CtKey::ALL, |k| *k as u32)?;
+                let original = find(data.0, 3) == Some(&[0]);
+                (original == key.directed()).then_some(())?;
+                Expr::Ct {
+                    key,
+                    to: data.reg(1)?,
+                }
+            }
+            "payload" => data.payload()?,
+            "immediate" => data.immediate()?,
+            "cmp" => Expr::Cmp {
+                from: data.reg(1)?,
+                op: data.one_of(2, &CmpOp::ALL, |op| *op as u32)?,
+                value: data.value(3)?,
+            },
+            "bitwise" => {
+                let (reg, mask) = (data.reg(1)?, data.value(4)?);
+                let plain = data.reg(2)? == reg && data.value(5)?.iter().all(|b| *b == 0);
+                (plain && data.u32(6).unwrap_or(0) == 0).then_some(())?;
+                Expr::Mask { reg, mask }
+            }
+            "lookup" => Expr::Lookup {
+                set: text(find(data.0, 1)?),
+                from: data.reg(2)?,
+                to: data.reg(3),
+                invert: data.u32(5).unwrap_or(0) == 1,
+            },
+            "fib" => match (data.u32(2)?, data.u32(3)?) {
+                (FIB_ADDRTYPE, FIB_F_DADDR) => Expr::FibDestinationType { to: data.reg(1)? },
+                (FIB_OIF, FIB_F_SOURCE) => Expr::FibSourceRoute { to: data.reg(1)? },
+                _ => return None,
+            },
+            "objref" if data.u32(1)? == OBJECT_COUNTER => Expr::Counter {
+                name: text(find(data.0, 2)?),
+            },
+            "nat" => data.nat()?,
+            "masq" => match data.u32(1).unwrap_or(0) {
+                0 => Expr::Masquerade { random: false },
+                RANDOM_FULLY => Expr::Masquerade { random: true },
+                _ => return None,
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// The attributes of an expression.
+struct Data<'a>(&'a [u8]);
+
+impl Data<'_> {
+    fn u32(&self, kind: u16) -> Option<u32> {
+        find(self.0, kind).and_then(u32_be)
+    }
+
+    fn reg(&self, kind: u16) -> Option<Reg> {
+        self.u32(kind).and_then(Reg::of_number)
+    }
+
+    fn value(&self, kind: u16) -> Option<Vec<u8>> {
+        find(find(self.0, kind)?, DATA_VALUE).map(<[u8]>::to_vec)
+    }
+
+    fn one_of<T: Copy>(&self, kind: u16, all: &[T], number: fn(&T) -> u32) -> Option<T> {
+        let wanted = self.u32(kind)?;
+        all.iter().copied().find(|one| number(one) == wanted)
+    }
+
+    fn payload(&self) -> Option<Expr> {
+        let base = self.one_of(2, &Base::ALL, |b| *b as u32)?;
+        let (offset, length) = (self.u32(3)?, self.u32(4)?);
+        if let Some(to) = self.reg(1) {
+            return Some(Expr::Load {
+                base,
+                offset,
+                length,
+                to,
+            });
+        }
+        let place = (self.u32(6)?, self.u32(7)?);
+        let checksum = [Checksum::Ipv4, Checksum::Ipv6]
+            .into_iter()
+            .find(|c| c.place() == place)?;
+        (self.u32(8)? == CSUM_PSEUDO).then_some(())?;
+        Some(Expr::Store {
+            base,
+            offset,
+            length,
+            from: self.reg(5)?,
+            checksum,
+        })
+    }
+
+    fn immediate(&self) -> Option<Expr> {
+        let data = find(self.0, 2)?;
+        let Some(verdict) = find(data, DATA_VERDICT) else {
+            return Some(Expr::Value {
+                to: self.reg(1)?,
+                value: self.value(2)?,
+            });
+        };
+        let code = find(verdict, 1).and_then(u32_be)?.cast_signed();
+        Some(Expr::Verdict(match (code, find(verdict, 2)) {
+            (NF_ACCEPT, None) => Verdict::Accept,
+            (NF_DROP, None) => Verdict::Drop,
+            (NFT_GOTO, Some(chain)) => Verdict::Goto(text(chain)),
+            _ => return None,
+        }))
+    }
+
+    fn nat(&self) -> Option<Expr> {
+        let (address, port) = (self.reg(3)?, self.reg(5)?);
+        let single = |kind, first| self.reg(kind).is_none_or(|last| last == first);
+        let plain = self.u32(1)? == NAT_DNAT
+            && single(4, address)
+            && single(6, port)
+            && self.u32(7).unwrap_or(0) & !NAT_IMPLIED == 0;
+        let number = self.u32(2)?;
+        let family = Family::ALL.into_iter().find(|f| nf_family(*f) == number)?;
+        plain.then_some(Expr::Dnat {
+            family,
+            address,
+            port,
+        })
+    }
+}
+
+/// Reads the expressions of a rule.
+pub(super) fn read_all(bytes: &[u8]) -> Vec<Expr> {
+    attributes(bytes).map(|a| Expr::read(a.value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netfilter::Writer;
+
+    const FIRST: Reg = Reg(0);
+
+    #[test]
+    fn every_expression_is_read_as_it_was_written() {
+        let all = [
+            Expr::Meta {
+                key: MetaKey::IifGroup,
+                to: FIRST,
+            },
+            Expr::Ct {
+                key: CtKey::State,
+                to: Reg(3),
+            },
+            Expr::Ct {
+                key: CtKey::Destination6,
+                to: Reg(4),
+            },
+            Expr::Load {
+                base: Base::Network,
+                offset: 12,
+                length: 4,
+                to: Reg(5),
+            },
+            Expr::Store {
+                base: Base::Network,
+                offset: 12,
+                length: 4,
+                from: FIRST,
+                checksum: Checksum::Ipv4,
+            },
+            Expr::Store {
+                base: Base::Network,
+                offset: 8,
+                length: 16,
+                from: FIRST,
+                checksum: Checksum::Ipv6,
+            },
+            Expr::Value {
+                to: FIRST,
+                value: vec![1, 2, 3, 4],
+            },
+            Expr::Cmp {
+                from: FIRST,
+                op: CmpOp::Gt,
+                value: vec![0, 2],
+            },
+            Expr::Mask {
+                reg: Reg(1),
+                mask: vec![255, 255, 0, 0],
+            },
+            Expr::Lookup {
+                set: "a".to_owned(),
+                from: FIRST,
+                to: None,
+                invert: true,
+            },
+            Expr::Lookup {
+                set: "b".to_owned(),
+                from: FIRST,
+                to: Some(Reg(8)),
+                invert: false,
+            },
+            Expr::FibDestinationType { to: FIRST },
+            Expr::FibSourceRoute { to: FIRST },
+            Expr::Counter {
+                name: "pod-mac".to_owned(),
+            },
+            Expr::Dnat {
+                family: Family::V6,
+                address: FIRST,
+                port: Reg(4),
+            },
+            Expr::Masquerade { random: true },
+            Expr::Masquerade { random: false },
+            Expr::Verdict(Verdict::Accept),
+            Expr::Verdict(Verdict::Drop),
+            Expr::Verdict(Verdict::Goto("c".to_owned())),
+            Expr::Other("quota".to_owned()),
+        ];
+        for expr in all {
+            let mut w = Writer::default();
+            expr.write(&mut w);
+            assert_eq!(Expr::read(w.bytes()), expr);
+        }
+    }
+
+    #[test]
+    fn registers_have_two_names() {
+        assert_eq!(Reg::of_number(1), Some(Reg(0)));
+        assert_eq!(Reg::of_number(4), Some(Reg(12)));
+        assert_eq!(Reg::of_number(9), Some(Reg(1)));
+        assert_eq!(Reg::of_number(0), None);
+    }
+}

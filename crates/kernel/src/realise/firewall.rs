@@ -1,0 +1,392 @@
+//! The nftables part of the realiser: filters, translations and their data.
+//!
+//! State outside the process: tables `inet seaway` and `arp seaway`, and `bridge seaway` where that is
+//! the wiring.
+//! Chains and rules follow from the one [`FirewallRow`], which is noted beside the first rule;
+//! every other row is elements of sets. Tables of other names are never touched.
+//!
+//! Rules are replaced in one transaction in which the sets stay: there is no moment without them.
+
+mod bridge;
+mod commit;
+mod observe;
+mod rules;
+mod sets;
+mod tag;
+mod words;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use seaway_model::{
+    Device, DropReason, Family, FirewallRow, HostPortRow, PortGuardRow, Protocol, Row,
+    host_link_name,
+};
+use seaway_plan::{Change, ChangeSet, Tables};
+
+use self::commit::{Plan, Subject};
+use self::rules::{FORWARD_IN, FORWARD_OUT};
+use self::sets::TABLE;
+use super::RowFailure;
+use crate::conntrack::{FlowSelector, forget};
+use crate::error::KernelError;
+use crate::netlink::Netlink;
+use crate::nft::{
+    Element, Item, Message, Nft, Reader, TableFamily, TableSpec, TableState, TableWatch,
+};
+
+/// The link groups by which rules know devices.
+mod groups {
+    pub(super) const PODS: u32 = crate::realise::LIVE_GROUP;
+    pub(super) const DYING: u32 = crate::realise::DYING_GROUP;
+    pub(super) const VXLAN: u32 = 0x5ea3;
+    pub(super) const BRIDGE: u32 = 0x5ea4;
+}
+
+/// The chain whose first rule bears the note, and its table.
+const NOTED: (TableFamily, &str) = (TableFamily::Inet, "prerouting");
+
+/// Our tables in nftables. The sockets are opened at the first use, in the namespace of the thread
+/// that uses it.
+#[derive(Default)]
+pub struct Firewall {
+    sockets: Option<(Nft, Reader)>,
+    /// Elements that are no row's, met by the last observation: gone with the next rebuilding.
+    strays: Vec<Element>,
+}
+
+/// Tells when somebody else changes our tables.
+pub struct FirewallWatch {
+    watch: TableWatch,
+}
+
+impl FirewallWatch {
+    /// Watches from now on, in the calling thread's namespace.
+    pub fn open() -> Result<FirewallWatch, KernelError> {
+        Ok(FirewallWatch {
+            watch: TableWatch::open(TABLE)?,
+        })
+    }
+
+    /// Takes what has come, without waiting. True if somebody who is not this process changed our
+    /// tables since the last call, or may have.
+    pub fn drain(&mut self) -> Result<bool, KernelError> {
+        self.watch.drain()
+    }
+}
+
+impl AsFd for FirewallWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+}
+
+type States = BTreeMap<TableFamily, TableState>;
+
+impl Firewall {
+    fn sockets(&mut self) -> Result<&mut (Nft, Reader), KernelError> {
+        if self.sockets.is_none() {
+            self.sockets = Some((Nft::open()?, Reader::open()?));
+        }
+        Ok(self.sockets.as_mut().expect("opened above"))
+    }
+
+    fn states(&mut self) -> Result<States, KernelError> {
+        let (_, reader) = self.sockets()?;
+        let mut states = States::new();
+        for family in TableFamily::ALL {
+            if let Some(state) = reader.table(family, TABLE)? {
+                states.insert(family, state);
+            }
+        }
+        Ok(states)
+    }
+
+    /// Reads what the namespace holds of ours into `tables`.
+    pub fn observe(&mut self, planned: &Tables, tables: &mut Tables) -> Result<(), KernelError> {
+        self.strays.clear();
+        let states = self.states()?;
+        if states.is_empty() {
+            return Ok(());
+        }
+        let (_, reader) = self.sockets()?;
+        let strays = observe::elements(reader, &states, planned, tables)?;
+        let row = observe::firewall_row(&states, planned, strays.is_empty());
+        tables.firewall.extend_with(row);
+        self.strays = strays;
+        Ok(())
+    }
+
+    /// Carries out the changes to be made before links are made, in one transaction.
+    pub fn apply_before(&mut self, changes: &ChangeSet, failures: &mut Vec<RowFailure>) {
+        let mut plan = Plan::default();
+        for change in &changes.firewall {
+            if let Change::Upsert(row) = change {
+                match self.rebuild(row) {
+                    Ok(items) => plan.extend(row, items),
+                    Err(error) => {
+                        failures.push(RowFailure::of(FirewallRow::TABLE, &row.key(), &error));
+                    }
+                }
+            }
+        }
+        self.elements(changes, Which::Upserts, &mut plan, failures);
+        self.carry_out(plan, failures);
+        forget_flows(&changes.host_ports, Which::Upserts, failures);
+    }
+
+    /// Carries out the deletions, after links are gone.
+    pub fn apply_after(&mut self, changes: &ChangeSet, failures: &mut Vec<RowFailure>) {
+        let mut plan = Plan::default();
+        let gone = changes.firewall.iter().find_map(|change| match change {
+            Change::Delete(row) => Some(row),
+            Change::Upsert(_) => None,
+        });
+        match gone {
+            None => self.elements(changes, Which::Deletes, &mut plan, failures),
+            Some(row) => match self.states() {
+                Ok(states) => plan.extend(row, states.into_keys().map(delete_table)),
+                Err(error) => failures.push(RowFailure::of(FirewallRow::TABLE, &row.key(), &error)),
+            },
+        }
+        self.carry_out(plan, failures);
+        forget_flows(&changes.host_ports, Which::Deletes, failures);
+    }
+
+    fn carry_out(&mut self, plan: Plan<'_>, failures: &mut Vec<RowFailure>) {
+        match self.sockets() {
+            Ok((nft, reader)) => {
+                let mut before = |element: &Element| observe::host_port_elements(reader, element);
+                plan.carry_out(nft, &mut before, failures);
+            }
+            Err(error) => failures.push(RowFailure {
+                table: FirewallRow::TABLE,
+                ..RowFailure::whole(&error)
+            }),
+        }
+    }
+
+    /// What makes the tables be as the row says, whatever they are now. Sets of the right shape
+    /// and counters stay as they are.
+    fn rebuild(&mut self, row: &FirewallRow) -> Result<Vec<Item>, KernelError> {
+        let mut states = self.states()?;
+        self.wake(&states)?;
+        let mut items = Vec::new();
+        let note = tag::write(row);
+        for spec in rules::tables(row) {
+            let state = states.remove(&spec.family);
+            let strays = self.strays.iter().filter(|e| e.family == spec.family);
+            table_items(&spec, state.as_ref(), strays, &note, &mut items);
+        }
+        items.extend(states.into_keys().map(delete_table));
+        self.strays.clear();
+        Ok(items)
+    }
+
+    /// Tables that somebody put to sleep are woken alone: the kernel refuses to change one in the
+    /// same transaction.
+    fn wake(&mut self, states: &States) -> Result<(), KernelError> {
+        let asleep = states.iter().filter(|(_, state)| state.dormant());
+        let items: Vec<Item> = asleep
+            .map(|(family, _)| Item::Make(Message::new_table(*family, TABLE)))
+            .collect();
+        let (nft, _) = self.sockets()?;
+        nft.commit(TABLE, &items, true).map(drop)
+    }
+
+    fn elements<'a>(
+        &mut self,
+        changes: &'a ChangeSet,
+        which: Which,
+        plan: &mut Plan<'a>,
+        failures: &mut Vec<RowFailure>,
+    ) {
+        add(&changes.vteps, which, plan, sets::of_vtep);
+        add(&changes.inner_sources, which, plan, sets::of_inner_source);
+        add(&changes.cluster_nets, which, plan, sets::of_cluster_net);
+        add(&changes.host_ports, which, plan, sets::of_host_port);
+        for change in &changes.port_guards {
+            match (port_name(change.row()), which.of(change)) {
+                (_, false) => {}
+                (Some(name), true) => {
+                    let elements = sets::of_port_guard(change.row(), &name);
+                    plan.extend(change.row(), elements.into_iter().map(which.item()));
+                }
+                (None, true) => failures.push(RowFailure::absent(
+                    PortGuardRow::TABLE,
+                    &change.row().key(),
+                    "a port of that kind",
+                )),
+            }
+        }
+    }
+
+    /// What has been dropped since the tables were made.
+    pub fn drops(&mut self) -> Result<Vec<(DropReason, u64)>, KernelError> {
+        let (_, reader) = self.sockets()?;
+        let mut all: BTreeMap<&str, u64> = BTreeMap::new();
+        for family in TableFamily::ALL {
+            let counters = reader.counters(family, TABLE)?;
+            for reason in DropReason::ALL {
+                let found = counters.get(reason.as_str()).copied().unwrap_or(0);
+                *all.entry(reason.as_str()).or_default() += found;
+            }
+        }
+        let count = |reason: DropReason| (reason, all.get(reason.as_str()).copied().unwrap_or(0));
+        Ok(DropReason::ALL.map(count).to_vec())
+    }
+
+    /// How many flows of Pods began to be forwarded, and how many were still there behind
+    /// everybody else's rules: the difference was dropped by somebody in between.
+    pub fn forwarded(&mut self) -> Result<(u64, u64), KernelError> {
+        let (_, reader) = self.sockets()?;
+        let counters = reader.counters(TableFamily::Inet, TABLE)?;
+        let count = |name| counters.get(name).copied().unwrap_or(0);
+        // In this order, so that what passes meanwhile is not taken for dropped.
+        Ok((count(FORWARD_IN), count(FORWARD_OUT)))
+    }
+}
+
+fn delete_table(family: TableFamily) -> Item {
+    Item::Make(Message::delete_table(family, TABLE))
+}
+
+fn table_items<'a>(
+    spec: &TableSpec,
+    state: Option<&TableState>,
+    strays: impl Iterator<Item = &'a Element>,
+    note: &[u8],
+    items: &mut Vec<Item>,
+) {
+    let family = spec.family;
+    let mut make = |message| items.push(Item::Make(message));
+    make(Message::new_table(family, TABLE));
+    if let Some(state) = state {
+        make(Message::delete_rules(family, TABLE));
+        state
+            .chains()
+            .for_each(|chain| make(Message::delete_chain(family, TABLE, chain)));
+        state
+            .wrong_sets(spec)
+            .for_each(|set| make(Message::delete_set(family, TABLE, set)));
+    }
+    for (id, set) in (1..).zip(&spec.sets) {
+        if !state.is_some_and(|state| state.has_set(set)) {
+            make(Message::new_set(family, TABLE, set, id));
+        }
+    }
+    for name in &spec.counters {
+        if !state.is_some_and(|state| state.has_counter(name)) {
+            make(Message::new_counter(family, TABLE, name));
+        }
+    }
+    for chain in &spec.chains {
+        make(Message::new_chain(family, TABLE, chain));
+    }
+    for chain in &spec.chains {
+        for (i, rule) in chain.rules.iter().enumerate() {
+            let noted = i == 0 && (family, chain.name.as_str()) == NOTED;
+            let note = if noted { note } else { &[] };
+            make(Message::new_rule(family, TABLE, &chain.name, rule, note));
+        }
+    }
+    items.extend(strays.cloned().map(Item::Remove));
+}
+
+/// Which changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Upserts,
+    Deletes,
+}
+
+impl Which {
+    fn of<R>(self, change: &Change<R>) -> bool {
+        matches!(change, Change::Upsert(_)) == (self == Which::Upserts)
+    }
+
+    fn item(self) -> fn(Element) -> Item {
+        match self {
+            Which::Upserts => Item::Add,
+            Which::Deletes => Item::Remove,
+        }
+    }
+}
+
+fn add<'a, R: Row + Subject + 'a>(
+    changes: &'a [Change<R>],
+    which: Which,
+    plan: &mut Plan<'a>,
+    elements: fn(&R) -> Vec<Element>,
+) {
+    for change in changes.iter().filter(|change| which.of(change)) {
+        plan.extend(
+            change.row(),
+            elements(change.row()).into_iter().map(which.item()),
+        );
+    }
+}
+
+/// The name of a port of the bridge, which follows from whose it is.
+fn port_name(row: &PortGuardRow) -> Option<String> {
+    match &row.device {
+        Device::PodLink(id) => Some(host_link_name(id).to_string()),
+        Device::Named(name) => Some(name.to_string()),
+        _ => None,
+    }
+}
+
+/// Flows without an end that the kernel could see go on as they were when they began: those to a
+/// port of this node that leads elsewhere now are forgotten.
+fn forget_flows(changes: &[Change<HostPortRow>], which: Which, failures: &mut Vec<RowFailure>) {
+    let changed = || changes.iter().filter(|change| which.of(change));
+    let endless = |change: &&Change<HostPortRow>| change.row().key.protocol != Protocol::Tcp;
+    let rows: Vec<&HostPortRow> = changed().filter(endless).map(Change::row).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let forgotten = match which {
+        Which::Deletes => Ok(rows.iter().map(|row| flows_to_backend(row)).collect()),
+        Which::Upserts => flows_to_node(&rows),
+    };
+    if let Err(error) = forgotten.and_then(|selectors: Vec<_>| forget(&selectors)) {
+        failures.extend(
+            rows.iter()
+                .map(|row| RowFailure::of(HostPortRow::TABLE, &row.key(), &error)),
+        );
+    }
+}
+
+fn flows_to_backend(row: &HostPortRow) -> FlowSelector {
+    FlowSelector {
+        family: row.key.family,
+        protocol: row.key.protocol,
+        destination: row.key.address,
+        port: row.key.port,
+        translated_to: Some(row.target),
+    }
+}
+
+/// Flows of a port to every address that this node has now: those of Pods to others' ports of the
+/// same number are none of ours.
+fn flows_to_node(rows: &[&HostPortRow]) -> Result<Vec<FlowSelector>, KernelError> {
+    let here: Vec<IpAddr> = Netlink::open()?
+        .addresses()?
+        .iter()
+        .map(|address| address.net.addr())
+        .collect();
+    let at = |row: &HostPortRow, address| FlowSelector {
+        destination: Some(address),
+        translated_to: None,
+        ..flows_to_backend(row)
+    };
+    let of_row = |row: &&HostPortRow| -> Vec<FlowSelector> {
+        let wanted = |address: &&IpAddr| {
+            Family::of(**address) == row.key.family
+                && row.key.address.is_none_or(|one| one == **address)
+        };
+        here.iter().filter(wanted).map(|a| at(row, *a)).collect()
+    };
+    Ok(rows.iter().flat_map(of_row).collect())
+}

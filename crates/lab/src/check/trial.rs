@@ -1,0 +1,336 @@
+//! A Pod made for the check, with a port of its node, and the promises about a Pod's life that are
+//! tried on it: a killed container comes back with the same address; a deleted Pod's address is free
+//! again, and the port closed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use seaway_model::Family;
+
+use super::cases::{Case, Path};
+use super::not_tried;
+use super::probes::probe;
+use super::report::Report;
+use super::view::Exposed;
+use crate::agent_client::held_addresses;
+use crate::client::Client;
+use crate::cluster::{CONTAINERS, Cluster, HostPort, ReadyPod};
+use crate::error::LabError;
+use crate::protocol::NodeStatus;
+use crate::tool::{ProbeJob, ProbeKind, ProbeOutcome};
+use crate::topology::Network;
+use crate::waiting::eventually;
+
+/// A container that was killed may have to wait for its turn.
+const COMES_BACK: Duration = Duration::from_secs(15);
+const MADE: Duration = Duration::from_secs(30);
+/// Longer than the grace that the Pod's containers have.
+const DELETED: Duration = Duration::from_secs(30);
+/// Long enough for an answer on one machine, short enough to be waited for.
+const SILENCE_MS: u64 = 500;
+/// The first of the ports that checks use, each its own, so that two at once do not meet.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u32 = 10_000;
+
+/// The Pod of the trial, deleted at the end whatever happens.
+pub(super) struct Trial<'a> {
+    client: &'a Client,
+    pod: Made<'a>,
+    node: Vec<IpAddr>,
+    pub(super) exposed: Exposed,
+}
+
+/// Why there is no trial.
+pub(super) struct Failed {
+    pub(super) case: Case,
+    pub(super) reason: String,
+}
+
+/// A Pod that is deleted at the end.
+struct Made<'a> {
+    cluster: &'a Cluster,
+    ready: ReadyPod,
+    deleted: bool,
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        if !self.deleted
+            && let Err(e) = self.cluster.delete_pod(&self.ready.name, DELETED)
+        {
+            tracing::warn!("delete the Pod {} of the check: {e}", self.ready.name);
+        }
+    }
+}
+
+impl<'a> Trial<'a> {
+    /// Makes the Pod on a node and waits until it is ready.
+    pub(super) fn begin(
+        client: &'a Client,
+        cluster: &'a Cluster,
+        network: &Network,
+        node: &NodeStatus,
+    ) -> Result<Trial<'a>, Box<Failed>> {
+        let name = format!("check-{}", std::process::id());
+        Trial::try_begin(client, cluster, network, node, &name).map_err(|error| {
+            Box::new(Failed {
+                case: no_case(&node.name, &name),
+                reason: error.to_string(),
+            })
+        })
+    }
+
+    fn try_begin(
+        client: &'a Client,
+        cluster: &'a Cluster,
+        network: &Network,
+        node: &NodeStatus,
+        name: &str,
+    ) -> Result<Trial<'a>, LabError> {
+        let port = own_port();
+        let leads = HostPort {
+            port,
+            to: CONTAINERS[0].echo,
+        };
+        cluster.create_pod(&node.name, name, Some(leads))?;
+        let bare = ReadyPod {
+            name: name.to_owned(),
+            node: node.name.clone(),
+            addresses: Vec::new(),
+        };
+        let mut pod = Made {
+            cluster,
+            ready: bare,
+            deleted: false,
+        };
+        pod.ready = cluster.await_pod(name, MADE)?;
+        let exposed = Exposed::of(client, network, &pod.ready, port)?;
+        Ok(Trial {
+            client,
+            pod,
+            node: node.addresses.iter().map(IpNet::addr).collect(),
+            exposed,
+        })
+    }
+
+    /// Adds the rows about the Pod's life to the report. The Pod is gone then.
+    pub(super) fn check(&mut self, report: &mut Report) {
+        self.restart(report);
+        self.delete(report);
+    }
+}
+
+fn own_port() -> u16 {
+    let offset = u16::try_from(std::process::id() % PORTS).unwrap_or(0);
+    FIRST_PORT + offset
+}
+
+impl Trial<'_> {
+    fn restart(&self, report: &mut Report) {
+        let back = self.kill_and_await();
+        for address in &self.pod.ready.addresses {
+            let case = self.case(Path::RestartedContainer, *address);
+            let outcome = match &back {
+                Ok(()) => self.await_answer(&case),
+                Err(e) => not_tried(&e.to_string()),
+            };
+            report.add(&case, &outcome);
+        }
+    }
+
+    /// Kills the Pod's first container and waits until it runs again, with the Pod unchanged.
+    fn kill_and_await(&self) -> Result<(), LabError> {
+        let container = CONTAINERS[0].name;
+        self.client
+            .kill(&format!("{}/{container}", self.pod.ready.name), 9)?;
+        let mut last = Ok(());
+        let back = eventually(COMES_BACK, || {
+            last = self.is_back(container);
+            last.is_ok()
+        });
+        if back { Ok(()) } else { last }
+    }
+
+    fn is_back(&self, container: &str) -> Result<(), LabError> {
+        let restarts = self.pod.cluster.restarts(&self.pod.ready.name)?;
+        if restarts.get(container).is_none_or(|count| *count == 0) {
+            return Err(LabError::Request(format!(
+                "{}/{container} was killed and does not come back",
+                self.pod.ready.name
+            )));
+        }
+        let now = self
+            .pod
+            .cluster
+            .await_pod(&self.pod.ready.name, COMES_BACK)?;
+        (now.addresses == self.pod.ready.addresses)
+            .then_some(())
+            .ok_or_else(|| {
+                LabError::Request(format!(
+                    "the Pod had {:?}, now it has {:?}",
+                    self.pod.ready.addresses, now.addresses
+                ))
+            })
+    }
+
+    fn await_answer(&self, case: &Case) -> ProbeOutcome {
+        let mut outcome = not_tried("not tried");
+        eventually(COMES_BACK, || {
+            outcome = self.ask(case, case.timeout_ms());
+            outcome.ok
+        });
+        outcome
+    }
+
+    fn delete(&mut self, report: &mut Report) {
+        let deleted = self.pod.cluster.delete_pod(&self.pod.ready.name, DELETED);
+        self.pod.deleted = true;
+        for address in &self.pod.ready.addresses {
+            let case = self.case(Path::DeletedPod, *address);
+            let freed = match &deleted {
+                Ok(()) => self.is_free(&case),
+                Err(e) => Err(e.to_string()),
+            };
+            report.add_plain(&case, freed);
+        }
+        if deleted.is_ok() {
+            self.closed(report);
+        }
+    }
+
+    /// The node itself refuses what nobody listens to. Silence would not do: a port that still led to
+    /// the address of the Pod would give it as well.
+    fn closed(&self, report: &mut Report) {
+        for address in &self.node {
+            for kind in [ProbeKind::Tcp, ProbeKind::Udp] {
+                let mut case = self.case(Path::ClosedHostPort, *address);
+                case.kind = kind;
+                case.target = (*address, self.exposed.port).into();
+                let verdict = self.try_ask(&case, SILENCE_MS);
+                let verdict = verdict.and_then(|outcome| refused(&case, outcome));
+                report.add_plain(&case, verdict);
+            }
+        }
+    }
+
+    /// Free means that nobody answers there and that the agent does not hold it.
+    fn is_free(&self, case: &Case) -> Result<(), String> {
+        let address = case.target.ip();
+        let outcome = self.try_ask(case, SILENCE_MS)?;
+        if outcome.ok {
+            return Err(format!(
+                "{address} still answers, as {}",
+                outcome.host.unwrap_or_default()
+            ));
+        }
+        let node = self
+            .client
+            .enter(&self.pod.ready.node)
+            .map_err(|e| e.to_string())?;
+        let held = held_addresses(&node).map_err(|e| e.to_string())?;
+        if held.contains(&address) {
+            return Err(format!(
+                "the agent of {} still holds {address}",
+                self.pod.ready.node
+            ));
+        }
+        Ok(())
+    }
+
+    /// Tries the case from the Pod's node.
+    fn ask(&self, case: &Case, timeout_ms: u64) -> ProbeOutcome {
+        let outcome = self.try_ask(case, timeout_ms);
+        outcome.unwrap_or_else(|reason| not_tried(&reason))
+    }
+
+    /// The same; an error says that it could not be tried.
+    fn try_ask(&self, case: &Case, timeout_ms: u64) -> Result<ProbeOutcome, String> {
+        let job = ProbeJob {
+            id: 0,
+            kind: case.kind,
+            target: case.target,
+            size: 0,
+            timeout_ms,
+        };
+        let node = self.client.enter(&self.pod.ready.node);
+        let outcomes = node.and_then(|node| probe(&node, &[job]));
+        let mut outcomes = outcomes.map_err(|e| e.to_string())?;
+        let outcome = outcomes.remove(&0);
+        outcome.ok_or_else(|| "the probe gave no answer".to_owned())
+    }
+
+    fn case(&self, path: Path, address: IpAddr) -> Case {
+        let mut case = no_case(&self.pod.ready.node, &self.pod.ready.name);
+        case.path = path;
+        case.family = Family::of(address);
+        case.target = (address, CONTAINERS[0].echo).into();
+        case.own = self.node_address(case.family).unwrap_or(address);
+        case.expected = vec![case.own];
+        case
+    }
+
+    fn node_address(&self, family: Family) -> Option<IpAddr> {
+        let mut all = self.node.iter().copied();
+        all.find(|address| Family::of(*address) == family)
+    }
+}
+
+/// Whether what was asked for was refused by the node.
+fn refused(case: &Case, outcome: ProbeOutcome) -> Result<(), String> {
+    let target = case.target;
+    match outcome.error {
+        None => {
+            let host = outcome.host.unwrap_or_default();
+            Err(format!("{target} still answers, as {host}"))
+        }
+        Some(error) if error.contains("refused") => Ok(()),
+        Some(error) => Err(format!(
+            "the node does not refuse {target}, as it does closed ports: {error}"
+        )),
+    }
+}
+
+/// The case of a Pod that could not even be made.
+fn no_case(node: &str, pod: &str) -> Case {
+    Case {
+        path: Path::RestartedContainer,
+        family: Family::V4,
+        kind: ProbeKind::Tcp,
+        from: node.to_owned(),
+        from_node: node.to_owned(),
+        to: pod.to_owned(),
+        target: ([0, 0, 0, 0], CONTAINERS[0].echo).into(),
+        size: 0,
+        own: [0, 0, 0, 0].into(),
+        expected: Vec::new(),
+        expected_host: pod.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_port_is_one_that_is_refused() {
+        let case = no_case("node1", "pod");
+        let failed = |error: &str| refused(&case, ProbeOutcome::bad(None, error.to_owned()));
+        assert_eq!(failed("connect: Connection refused (os error 111)"), Ok(()));
+        for error in [
+            "connect: no answer within 500 ms",
+            "connect: No route to host",
+        ] {
+            let told = failed(error).expect_err("it leads somewhere");
+            assert!(told.contains(error), "{told}");
+        }
+        let answer = ProbeOutcome {
+            ok: true,
+            host: Some("pod".to_owned()),
+            error: None,
+            ..ProbeOutcome::bad(None, String::new())
+        };
+        let told = refused(&case, answer).expect_err("it is open");
+        assert!(told.contains("still answers, as pod"), "{told}");
+    }
+}

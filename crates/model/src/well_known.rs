@@ -1,0 +1,32 @@
+//! Addresses that are the same on every node.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::Family;
+
+/// The IPv4 gateway of every Pod in `routed` wiring: link-local, the same everywhere.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The IPv6 gateway of every Pod in `routed` wiring.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The gateway of `family` that a Pod in `routed` wiring uses.
+pub fn gateway(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => GATEWAY_V4.into(),
+        Family::V6 => GATEWAY_V6.into(),
+    }
+}
+
+/// What stands for 127.0.0.1 while a packet of the node to a port of its own loopback address is
+/// translated: an address of `lo` that nobody else can reach.
+pub const LOOPBACK_ALIAS_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 83, 83);
+/// What stands for ::1 likewise.
+pub const LOOPBACK_ALIAS_V6: Ipv6Addr = Ipv6Addr::new(0xfd5e, 0xa83, 0, 0, 0, 0, 0, 0x83);
+
+/// The stand-in for the loopback address of `family`.
+pub fn loopback_alias(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => LOOPBACK_ALIAS_V4.into(),
+        Family::V6 => LOOPBACK_ALIAS_V6.into(),
+    }
+}

@@ -1,0 +1,75 @@
+//! `seaway cleanup`: removing everything of Seaway from this node.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use seaway_agent::{CleanupConfig, CleanupReport};
+use serde_json::json;
+
+use crate::agent::UplinkArgs;
+use crate::inspect::Format;
+
+/// What to clean up.
+#[derive(Args)]
+pub(crate) struct CleanupArgs {
+    /// The agent's state directory.
+    #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/run/seaway")]
+    state_dir: PathBuf,
+    /// The agent's socket [default: agent.sock in the state directory].
+    #[arg(long)]
+    socket: Option<PathBuf>,
+    #[command(flatten)]
+    uplink: UplinkArgs,
+    /// Cut live Pods off, too.
+    #[arg(long)]
+    force: bool,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+pub(crate) fn run(args: CleanupArgs) -> anyhow::Result<ExitCode> {
+    let socket = args
+        .socket
+        .unwrap_or_else(|| args.state_dir.join("agent.sock"));
+    let config = CleanupConfig {
+        state_dir: args.state_dir,
+        socket,
+        uplink: args.uplink.rule()?,
+        force: args.force,
+    };
+    let report = seaway_agent::cleanup(&config).context("clean up")?;
+    match args.output {
+        Format::Json => println!("{}", json!(report)),
+        Format::Table => print(&report),
+    }
+    Ok(match report.failures.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn print(report: &CleanupReport) {
+    for (table, row) in &report.rows {
+        println!("removed  {table}  {row}");
+    }
+    for link in &report.strange {
+        println!("removed  links  {link}");
+    }
+    for file in &report.files {
+        println!("removed  file  {}", file.display());
+    }
+    if report.leftovers > 0 {
+        println!("removed  {} links of Pods that were gone", report.leftovers);
+    }
+    for failure in &report.failures {
+        println!("NOT REMOVED  {failure}");
+    }
+    let links = report.leftovers + report.strange.len();
+    if report.rows.is_empty() && report.files.is_empty() && links == 0 {
+        println!("There was nothing of Seaway here.");
+    }
+    println!("Forwarding stays as it is (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding).");
+}
