@@ -77,6 +77,7 @@ impl Keeper {
             self.reconcile();
             self.ask_all_pods();
             self.look_around();
+            seaway_kernel::limits::give_back_memory();
         }
         self.shared.announce();
     }
