@@ -52,6 +52,12 @@ const PACKAGES: &[Package] = &[
         scope: Scope::Bench,
         proof: "ip",
     },
+    // To take a link's help in summing up away.
+    Package {
+        name: "ethtool",
+        scope: Scope::All,
+        proof: "ethtool",
+    },
     // Both kinds of it, as rules of others that are to be found.
     Package {
         name: "iptables",

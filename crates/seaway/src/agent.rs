@@ -21,16 +21,30 @@ pub(crate) struct AgentArgs {
     node_name: NodeName,
     #[command(flatten)]
     source: SourceArgs,
-    /// Caches, notes and the lock; on tmpfs, so that a reboot clears it.
-    #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/run/seaway")]
-    state_dir: PathBuf,
-    /// Where the CNI plugin finds the agent [default: agent.sock in the state directory].
-    #[arg(long)]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     uplink: UplinkArgs,
     #[command(flatten)]
     network: NetworkArgs,
+}
+
+/// Where an agent is found on its node.
+#[derive(Args)]
+pub(crate) struct PlaceArgs {
+    /// The agent's caches, notes and lock; on tmpfs, so that a reboot clears them.
+    #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/run/seaway")]
+    pub(crate) state_dir: PathBuf,
+    /// Where the CNI plugin finds the agent [default: agent.sock in the state directory].
+    #[arg(long)]
+    socket: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    pub(crate) fn socket(&self) -> PathBuf {
+        let beside = || self.state_dir.join("agent.sock");
+        self.socket.clone().unwrap_or_else(beside)
+    }
 }
 
 /// How to find the device towards the other nodes.
@@ -90,13 +104,10 @@ impl SourceArgs {
 }
 
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
-    let socket = args
-        .socket
-        .unwrap_or_else(|| args.state_dir.join("agent.sock"));
     let config = AgentConfig {
         node: args.node_name,
-        socket,
-        state_dir: args.state_dir,
+        socket: args.place.socket(),
+        state_dir: args.place.state_dir,
         cluster: args.source.source()?,
         uplink: args.uplink.rule()?,
         settings: args.network.settings()?,

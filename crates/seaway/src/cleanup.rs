@@ -1,6 +1,5 @@
 //! `seaway cleanup`: removing everything of Seaway from this node.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -8,18 +7,14 @@ use clap::Args;
 use seaway_agent::{CleanupConfig, CleanupReport};
 use serde_json::json;
 
-use crate::agent::UplinkArgs;
+use crate::agent::{PlaceArgs, UplinkArgs};
 use crate::inspect::Format;
 
 /// What to clean up.
 #[derive(Args)]
 pub(crate) struct CleanupArgs {
-    /// The agent's state directory.
-    #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/run/seaway")]
-    state_dir: PathBuf,
-    /// The agent's socket [default: agent.sock in the state directory].
-    #[arg(long)]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceArgs,
     #[command(flatten)]
     uplink: UplinkArgs,
     /// Cut live Pods off, too.
@@ -31,12 +26,9 @@ pub(crate) struct CleanupArgs {
 }
 
 pub(crate) fn run(args: CleanupArgs) -> anyhow::Result<ExitCode> {
-    let socket = args
-        .socket
-        .unwrap_or_else(|| args.state_dir.join("agent.sock"));
     let config = CleanupConfig {
-        state_dir: args.state_dir,
-        socket,
+        socket: args.place.socket(),
+        state_dir: args.place.state_dir,
         uplink: args.uplink.rule()?,
         force: args.force,
     };

@@ -30,6 +30,11 @@ table bridge theirs_bridge {
 }
 ";
 
+const IN_VXLAN: [(Wiring, Transport); 2] = [
+    (Wiring::Routed, Transport::Vxlan),
+    (Wiring::Bridge, Transport::Vxlan),
+];
+
 /// How long it may take until the agent has looked through everything by itself.
 const AUDIT: Duration = Duration::from_secs(90);
 
@@ -233,11 +238,7 @@ fn break_it(netns: &Netns, command: &str) {
 
 #[test]
 fn r33_our_filters_come_back_whatever_is_taken_of_them() {
-    let cases = [
-        (Wiring::Routed, Transport::Vxlan),
-        (Wiring::Bridge, Transport::Vxlan),
-    ];
-    for_each(&cases, |(wiring, transport)| {
+    for_each(&IN_VXLAN, |(wiring, transport)| {
         let (net, [a, b, c]) = furnished(*wiring, *transport);
         let vandal = Vandal::new(&net, [&a, &b, &c]);
         let node = net.node(1);
@@ -311,11 +312,7 @@ fn r33_routes_rules_and_neighbours_come_back() {
 
 #[test]
 fn r33_devices_and_what_hangs_on_them_come_back() {
-    let cases = [
-        (Wiring::Routed, Transport::Vxlan),
-        (Wiring::Bridge, Transport::Vxlan),
-    ];
-    for_each(&cases, |(wiring, transport)| {
+    for_each(&IN_VXLAN, |(wiring, transport)| {
         let (net, [a, b, c]) = furnished(*wiring, *transport);
         let vandal = Vandal::new(&net, [&a, &b, &c]);
         let devices = |kind: &str| -> Vec<String> {

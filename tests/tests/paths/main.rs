@@ -18,3 +18,4 @@ mod ports;
 mod rig;
 mod spoof;
 mod strangers;
+mod wire;

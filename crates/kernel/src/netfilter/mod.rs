@@ -5,7 +5,9 @@
 //! nftables tables are not made here.
 
 mod attributes;
+mod channel;
 mod socket;
 
 pub(crate) use attributes::{Writer, attributes, find, text, u16_be, u32_be};
+pub(crate) use channel::{Channel, GENERIC, Received};
 pub(crate) use socket::{Netfilter, Reply, Subsystem};

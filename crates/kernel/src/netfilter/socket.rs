@@ -2,20 +2,13 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-};
-use netlink_sys::Socket;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
 
 use super::attributes::Writer;
+use super::channel::{Channel, GENERIC};
 use crate::error::{Context, KernelError};
-use crate::netlink::{RawMessage, messages};
+use crate::netlink::RawMessage;
 
-const NETLINK_NETFILTER: isize = 12;
-/// Bytes of `struct nlmsghdr` and of `struct nfgenmsg`.
-const HEADER: usize = 16;
-const GENERIC: usize = 4;
-const RECEIVE_BYTES: usize = 64 * 1024;
 /// Requests of one send: few enough for their answers to fit the receive buffer.
 const MAX_BATCH: usize = 64;
 /// How often a dump is begun anew because what it reads changed meanwhile.
@@ -56,26 +49,16 @@ pub(crate) struct Reply<'a> {
 
 /// A netfilter netlink socket; it belongs for ever to the namespace that it was opened in.
 pub(crate) struct Netfilter {
-    socket: Socket,
+    channel: Channel,
     subsystem: Subsystem,
-    sequence: u32,
-    input: Vec<u8>,
 }
 
 impl Netfilter {
     /// Opens a socket in the calling thread's namespace.
     pub(crate) fn open(subsystem: Subsystem) -> Result<Netfilter, KernelError> {
-        let name = || subsystem.name().to_owned();
-        let mut socket = Socket::new(NETLINK_NETFILTER).during("open netlink of", name)?;
-        socket.bind_auto().during("bind netlink of", name)?;
-        socket
-            .set_cap_ack(true)
-            .during("configure netlink of", name)?;
         Ok(Netfilter {
-            socket,
+            channel: Channel::open(subsystem.name())?,
             subsystem,
-            sequence: 0,
-            input: vec![0; RECEIVE_BYTES],
         })
     }
 
@@ -110,10 +93,10 @@ impl Netfilter {
     ) -> Result<bool, KernelError> {
         let mut out = Vec::new();
         let sequence = self.encode(&mut out, message, family, NLM_F_DUMP, filter);
-        self.transmit(&out)?;
+        self.channel.send(&out)?;
         let (mut done, mut whole, mut refused) = (false, true, 0);
         while !done {
-            self.receive(|raw| {
+            self.channel.answers(|raw| {
                 if raw.sequence != sequence {
                     return;
                 }
@@ -121,9 +104,9 @@ impl Netfilter {
                 match raw.kind {
                     NLMSG_DONE | NLMSG_ERROR => {
                         done = true;
-                        refused = code(raw);
+                        refused = raw.errno();
                     }
-                    _ => reply(raw).into_iter().for_each(|reply| each(&reply)),
+                    _ => reply(&raw).into_iter().for_each(|reply| each(&reply)),
                 }
             })?;
         }
@@ -154,20 +137,20 @@ impl Netfilter {
         batch: &[(u8, Writer)],
         answers: &mut Vec<i32>,
     ) -> Result<(), KernelError> {
-        let first = self.sequence.wrapping_add(1);
+        let first = self.channel.next_sequence();
         let mut out = Vec::new();
         for (family, body) in batch {
             self.encode(&mut out, message, *family, NLM_F_ACK, body);
         }
-        self.transmit(&out)?;
+        self.channel.send(&out)?;
         let base = answers.len();
         answers.resize(base + batch.len(), 0);
         let mut missing = batch.len();
         while missing > 0 {
-            self.receive(|raw| {
+            self.channel.answers(|raw| {
                 let slot = raw.sequence.wrapping_sub(first) as usize;
                 if raw.kind == NLMSG_ERROR && slot < batch.len() {
-                    answers[base + slot] = code(raw);
+                    answers[base + slot] = raw.errno();
                     missing -= 1;
                 }
             })?;
@@ -183,50 +166,10 @@ impl Netfilter {
         flags: u16,
         body: &Writer,
     ) -> u32 {
-        self.sequence = self.sequence.wrapping_add(1);
-        let length = HEADER + GENERIC + body.bytes().len();
-        let length = u32::try_from(length).expect("a request is far shorter than 4 GiB");
         let kind = self.subsystem.number() << 8 | u16::from(message);
-        out.extend(length.to_ne_bytes());
-        out.extend(kind.to_ne_bytes());
-        out.extend((flags | NLM_F_REQUEST).to_ne_bytes());
-        out.extend(self.sequence.to_ne_bytes());
-        out.extend([0; 4]);
-        out.extend([family, 0, 0, 0]);
-        out.extend(body.bytes());
-        self.sequence
+        let generic = [family, 0, 0, 0];
+        self.channel.encode(out, kind, flags, generic, body.bytes())
     }
-
-    fn transmit(&self, out: &[u8]) -> Result<(), KernelError> {
-        self.socket
-            .send(out, 0)
-            .during("send to netlink of", || self.subsystem.name().to_owned())?;
-        Ok(())
-    }
-
-    fn receive(&mut self, mut each: impl FnMut(&RawMessage<'_>)) -> Result<(), KernelError> {
-        let mut target = &mut self.input[..];
-        let length = loop {
-            match self.socket.recv(&mut target, 0) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                other => {
-                    break other.during("receive from netlink of", || {
-                        self.subsystem.name().to_owned()
-                    })?;
-                }
-            }
-        };
-        for message in messages(&self.input[..length]) {
-            each(&message);
-        }
-        Ok(())
-    }
-}
-
-/// The error number of an acknowledgement or of a dump's end, positive.
-fn code(message: &RawMessage<'_>) -> i32 {
-    let bytes = message.payload.get(..4).and_then(|b| b.try_into().ok());
-    bytes.map_or(0, |b| -i32::from_ne_bytes(b))
 }
 
 fn reply<'a>(message: &RawMessage<'a>) -> Option<Reply<'a>> {

@@ -303,7 +303,17 @@ pub(crate) struct RawMessage<'a> {
     pub(crate) kind: u16,
     pub(crate) flags: u16,
     pub(crate) sequence: u32,
+    /// The socket that asked for it; of a notification, the one whose request caused it.
+    pub(crate) port: u32,
     pub(crate) payload: &'a [u8],
+}
+
+impl RawMessage<'_> {
+    /// The error number of an acknowledgement or of a dump's end; 0 is success.
+    pub(crate) fn errno(&self) -> i32 {
+        let bytes = self.payload.get(..4).and_then(|b| b.try_into().ok());
+        bytes.map_or(libc::EBADMSG, |b| -i32::from_ne_bytes(b))
+    }
 }
 
 /// The messages that a receive buffer holds; stops at the first that is cut short.
@@ -317,6 +327,7 @@ pub(crate) fn messages(mut buffer: &[u8]) -> impl Iterator<Item = RawMessage<'_>
             kind: half(4)?,
             flags: half(6)?,
             sequence: word(8)?,
+            port: word(12)?,
             payload,
         };
         buffer = buffer.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -340,20 +351,11 @@ fn dump_error(error: &NetlinkError) -> KernelError {
 }
 
 fn parse_ack(message: &RawMessage<'_>) -> Result<(), NetlinkError> {
-    let code = message
-        .payload
-        .get(..4)
-        .and_then(|b| b.try_into().ok())
-        .map(i32::from_ne_bytes);
-    match code {
-        Some(0) => Ok(()),
-        Some(code) => Err(NetlinkError {
-            errno: -code,
+    match message.errno() {
+        0 => Ok(()),
+        errno => Err(NetlinkError {
+            errno,
             message: ack_text(message),
-        }),
-        None => Err(NetlinkError {
-            errno: libc::EBADMSG,
-            message: None,
         }),
     }
 }

@@ -52,8 +52,6 @@ impl TableFamily {
 
 /// `NFNL_SUBSYS_NFTABLES`.
 const SUBSYSTEM: u16 = 10;
-/// `NETLINK_NETFILTER`.
-const NETLINK_NETFILTER: isize = 12;
 
 /// `NFT_MSG_*`.
 mod kind {

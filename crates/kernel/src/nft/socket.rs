@@ -6,18 +6,16 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR};
-use netlink_sys::Socket;
+use netlink_packet_core::{NLM_F_ACK, NLMSG_ERROR};
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::SUBSYSTEM;
 use super::write::{Item, messages as encode_all};
-use super::{NETLINK_NETFILTER, SUBSYSTEM, TableFamily};
 use crate::error::{Context, KernelError};
-use crate::netlink::{RawMessage, messages};
+use crate::netfilter::Channel;
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const RECEIVE_BYTES: usize = 64 * 1024;
 /// Room for the refusals of a transaction in which every message is wrong.
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// What the kernel takes without being asked for more.
@@ -59,34 +57,20 @@ pub(crate) struct Refusal {
 /// A socket for transactions on nftables; it belongs for ever to the namespace that it was opened
 /// in.
 pub(crate) struct Nft {
-    socket: Socket,
-    port: u32,
-    sequence: u32,
+    channel: Channel,
     sendable: usize,
-    input: Vec<u8>,
 }
 
 impl Nft {
     /// Opens a socket in the calling thread's namespace.
     pub(crate) fn open() -> Result<Nft, KernelError> {
-        let name = || "socket".to_owned();
-        let mut socket = Socket::new(NETLINK_NETFILTER).during("open nftables", name)?;
-        let port = socket
-            .bind_auto()
-            .during("bind nftables", name)?
-            .port_number();
-        socket
-            .set_cap_ack(true)
-            .during("configure nftables", name)?;
+        let channel = Channel::open("nftables")?;
         // Without it refusals could be lost only if hundreds came at once.
-        let _ = setsockopt(&socket.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
-        *own_ports().entry(port).or_default() += 1;
+        let _ = setsockopt(&channel.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
+        *own_ports().entry(channel.port).or_default() += 1;
         Ok(Nft {
-            socket,
-            port,
-            sequence: 0,
+            channel,
             sendable: SEND_BUFFER,
-            input: vec![0; RECEIVE_BYTES],
         })
     }
 
@@ -103,21 +87,21 @@ impl Nft {
         }
         let all = encode_all(table, items, one_each);
         let mut out = Vec::new();
-        let begin = self.header(&mut out, BATCH_BEGIN, 0, None);
+        // The brackets of a transaction name the subsystem where other messages name nothing.
+        let [high, low] = SUBSYSTEM.to_be_bytes();
+        let bracket = [0, 0, high, low];
+        let channel = &mut self.channel;
+        let begin = channel.encode(&mut out, BATCH_BEGIN, 0, bracket, &[]);
         for (i, (message, _)) in all.iter().enumerate() {
             let ack = if i + 1 == all.len() { NLM_F_ACK } else { 0 };
-            let start = out.len();
             let kind = SUBSYSTEM << 8 | u16::from(message.kind);
-            self.header(&mut out, kind, message.flags | ack, Some(message.family));
-            out.extend(message.body.bytes());
-            let length = u32::try_from(out.len() - start).expect("attributes are below 64 KiB");
-            out[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+            let generic = [message.family.number(), 0, 0, 0];
+            let body = message.body.bytes();
+            channel.encode(&mut out, kind, message.flags | ack, generic, body);
         }
-        self.header(&mut out, BATCH_END, 0, None);
+        channel.encode(&mut out, BATCH_END, 0, bracket, &[]);
         self.make_room(out.len())?;
-        self.socket
-            .send(&out, 0)
-            .during("send to nftables", || format!("{} messages", all.len()))?;
+        self.channel.send(&out)?;
         let refusals = self.answers(begin, all.len())?;
         let refused = |(i, errno): (usize, i32)| Refusal {
             items: all[i].1.clone(),
@@ -130,31 +114,10 @@ impl Nft {
         })
     }
 
-    /// Writes the header of a message without attributes.
-    fn header(
-        &mut self,
-        out: &mut Vec<u8>,
-        kind: u16,
-        flags: u16,
-        family: Option<TableFamily>,
-    ) -> u32 {
-        self.sequence = self.sequence.wrapping_add(1);
-        out.extend(20u32.to_ne_bytes());
-        out.extend(kind.to_ne_bytes());
-        out.extend((flags | NLM_F_REQUEST).to_ne_bytes());
-        out.extend(self.sequence.to_ne_bytes());
-        out.extend([0; 4]);
-        // The brackets of a transaction name the subsystem here.
-        let resource = if family.is_some() { 0 } else { SUBSYSTEM };
-        out.extend([family.map_or(0, TableFamily::number), 0]);
-        out.extend(resource.to_be_bytes());
-        self.sequence
-    }
-
     /// A transaction is one send, whatever its size.
     fn make_room(&mut self, bytes: usize) -> Result<(), KernelError> {
         if bytes > self.sendable {
-            setsockopt(&self.socket.as_fd(), sockopt::SndBufForce, &(2 * bytes))
+            setsockopt(&self.channel.as_fd(), sockopt::SndBufForce, &(2 * bytes))
                 .during("make room to send to nftables", || format!("{bytes} bytes"))?;
             self.sendable = bytes;
         }
@@ -164,36 +127,26 @@ impl Nft {
     /// Which of the `count` messages behind the one of sequence `begin` were refused. The last one
     /// is answered in any case, and behind all others.
     fn answers(&mut self, begin: u32, count: usize) -> Result<Vec<(usize, i32)>, KernelError> {
-        let mut refused = Vec::new();
-        let mut done = false;
+        let (mut refused, mut whole, mut done) = (Vec::new(), 0, false);
         while !done {
-            let length = self.receive()?;
-            for message in messages(&self.input[..length]) {
+            self.channel.answers(|message| {
                 let slot = message.sequence.wrapping_sub(begin) as usize;
                 if message.kind != NLMSG_ERROR || slot > count {
-                    continue;
+                    return;
                 }
-                let errno = code(&message);
-                if slot == 0 {
-                    return Err(io::Error::from_raw_os_error(errno))
-                        .during("commit to nftables", || format!("{count} messages"));
+                let errno = message.errno();
+                match slot {
+                    0 => whole = errno,
+                    _ if errno != 0 => refused.push((slot - 1, errno)),
+                    _ => {}
                 }
-                if errno != 0 {
-                    refused.push((slot - 1, errno));
-                }
-                done |= slot == count;
-            }
+                done |= slot == 0 || slot == count;
+            })?;
         }
-        Ok(refused)
-    }
-
-    fn receive(&mut self) -> Result<usize, KernelError> {
-        let mut target = &mut self.input[..];
-        loop {
-            match self.socket.recv(&mut target, 0) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                other => return other.during("receive from", || "nftables".to_owned()),
-            }
+        match whole {
+            0 => Ok(refused),
+            errno => Err(io::Error::from_raw_os_error(errno))
+                .during("commit to nftables", || format!("{count} messages")),
         }
     }
 }
@@ -201,16 +154,11 @@ impl Nft {
 impl Drop for Nft {
     fn drop(&mut self) {
         let mut ports = own_ports();
-        if let Some(count) = ports.get_mut(&self.port) {
+        if let Some(count) = ports.get_mut(&self.channel.port) {
             *count -= 1;
             if *count == 0 {
-                ports.remove(&self.port);
+                ports.remove(&self.channel.port);
             }
         }
     }
-}
-
-fn code(message: &RawMessage<'_>) -> i32 {
-    let bytes = message.payload.get(..4).and_then(|b| b.try_into().ok());
-    bytes.map_or(libc::EBADMSG, |b| -i32::from_ne_bytes(b))
 }

@@ -10,7 +10,7 @@ use seaway_model::{
 use seaway_plan::{Change, ChangeSet};
 
 use super::node::LinuxNode;
-use super::work::{self, Origin, Work, bare_route};
+use super::work::{self, Origin, Work, bare_route, whole_route};
 use super::{NodeRealiser, RowFailure};
 use crate::netlink::{Exclusive, Request, RouteSpec};
 
@@ -42,7 +42,13 @@ impl LinuxNode {
         }
         for row in deletions(&changes.routes) {
             let spec = self
-                .route_spec(row, false)
+                .route_spec(row)
+                // What a route carries is not what it is found by.
+                .map(|spec| RouteSpec {
+                    source: None,
+                    mtu: None,
+                    ..spec
+                })
                 .unwrap_or_else(|| bare_route(row));
             work.push(Request::delete_route(&spec), Origin::Delete(row));
         }
@@ -152,7 +158,7 @@ impl LinuxNode {
             });
         }
         for row in upserts(&changes.routes) {
-            match self.route_spec(row, true) {
+            match self.route_spec(row) {
                 Some(spec) => {
                     let request = Request::add_route(&spec, Exclusive::Yes);
                     work.push(request, Origin::AddRoute(row));
@@ -213,25 +219,12 @@ impl LinuxNode {
     }
 
     /// What the kernel is asked for a route; `None` if its device does not exist.
-    pub(super) fn route_spec(&mut self, row: &RouteRow, complete: bool) -> Option<RouteSpec> {
-        let mut spec = bare_route(row);
-        if let Reachability::Via {
-            device,
-            gateway,
-            source,
-            mtu,
-        } = &row.reach
-        {
-            spec.index = Some(self.index_of(device)?);
-            spec.gateway = *gateway;
-            // An IPv6 gateway there is a link-local address, which is on the link anyway.
-            spec.on_link = *device == Device::Vxlan && gateway.is_some_and(|g| g.is_ipv4());
-            if complete {
-                spec.source = *source;
-                spec.mtu = *mtu;
-            }
-        }
-        Some(spec)
+    pub(super) fn route_spec(&mut self, row: &RouteRow) -> Option<RouteSpec> {
+        let index = match &row.reach {
+            Reachability::Via { device, .. } => Some(self.index_of(device)?),
+            Reachability::Unreachable => None,
+        };
+        Some(whole_route(row, index))
     }
 
     /// The rows of links to make or to change.

@@ -119,7 +119,7 @@ impl LinuxNode {
                     failures.push(RowFailure::for_row(*row, &error));
                 }
                 None => {
-                    if let Some(spec) = self.route_spec(row, true) {
+                    if let Some(spec) = self.route_spec(row) {
                         requests.push(Request::add_route(&spec, Exclusive::No));
                         replaced.push(row);
                     }

@@ -8,10 +8,11 @@ use seaway_model::{
 };
 use seaway_plan::{Change, ChangeSet, Tables};
 
+use super::work::whole_route;
 use super::{PodNetns, PodRealiser, RowFailure, observe, sysctls};
 use crate::error::KernelError;
 use crate::netlink::{
-    Arrivals, Exclusive, LinkInfo, LinkSet, LinkTarget, Netlink, NetlinkError, Request, RouteSpec,
+    Arrivals, Exclusive, LinkInfo, LinkSet, LinkTarget, Netlink, NetlinkError, Request,
 };
 use crate::netns::Netns;
 
@@ -247,22 +248,9 @@ impl Batch {
         let mut routes: Vec<&RouteRow> = upserts(&changes.routes).collect();
         routes.sort_by_key(|row| std::cmp::Reverse(row.destination.prefix_len()));
         for row in routes {
-            if let Reachability::Via {
-                device,
-                gateway,
-                source,
-                mtu,
-            } = &row.reach
-            {
+            if let Reachability::Via { device, .. } = &row.reach {
                 add(device, keyed(row), &|index| {
-                    let spec = RouteSpec {
-                        metric: row.metric,
-                        gateway: *gateway,
-                        source: *source,
-                        mtu: *mtu,
-                        ..RouteSpec::by_device(row.destination, index)
-                    };
-                    Request::add_route(&spec, Exclusive::No)
+                    Request::add_route(&whole_route(row, Some(index)), Exclusive::No)
                 });
             }
         }

@@ -305,6 +305,26 @@ pub(super) fn bare_route(row: &RouteRow) -> RouteSpec {
     }
 }
 
+/// All that is asked for a route by the device of this index.
+pub(super) fn whole_route(row: &RouteRow, index: Option<u32>) -> RouteSpec {
+    let mut spec = bare_route(row);
+    if let Reachability::Via {
+        device,
+        gateway,
+        source,
+        mtu,
+    } = &row.reach
+    {
+        spec.index = index;
+        spec.gateway = *gateway;
+        // An IPv6 gateway there is a link-local address, which is on the link anyway.
+        spec.on_link = *device == Device::Vxlan && gateway.is_some_and(|g| g.is_ipv4());
+        spec.source = *source;
+        spec.mtu = *mtu;
+    }
+    spec
+}
+
 impl RowFailure {
     /// The failure of a row whose device, or what else it needs, does not exist.
     pub(super) fn missing(row: &dyn Keyed, what: &str) -> RowFailure {
