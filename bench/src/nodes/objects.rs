@@ -55,6 +55,8 @@ pub(super) fn node(i: usize) -> Node {
         addresses: addresses(i).map(|net| net.addr()).into(),
         pod_cidrs: pod_nets(i).into(),
         transport: None,
+        zone: None,
+        leaving: false,
     }
 }
 

@@ -269,6 +269,8 @@ fn agent(
         addresses: vec![],
         pod_cidrs,
         transport: None,
+        zone: None,
+        leaving: false,
     }));
     state.cluster(ClusterEvent::Synced);
     state.settled = true;

@@ -72,6 +72,8 @@ pub fn node(node: &core::Node) -> Result<Node, FieldError> {
         pod_cidrs: pod_cidrs(node)?,
         // What is wrong with it is nothing that makes the rest wrong.
         transport: transport(node).unwrap_or_default(),
+        zone: None,
+        leaving: false,
     })
 }
 

@@ -1,14 +1,11 @@
 //! Cluster objects as Seaway sees them: what planning needs of nodes and Pods, and no more.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{NameError, NodeName, is_label, subdomain_rule};
-use crate::{Family, Transport};
+use crate::{EndpointSlice, Family, NodeName, PodName, Service, ServiceName, SliceName, Transport};
 
 /// A machine of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +20,12 @@ pub struct Node {
     /// answer for its Pods would find nobody.
     #[serde(default)]
     pub transport: Option<Transport>,
+    /// The zone that it is in (label `topology.kubernetes.io/zone`).
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// It is about to be deleted, and should get no new traffic (KEP-3836).
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 impl Node {
@@ -32,83 +35,6 @@ impl Node {
             .iter()
             .copied()
             .find(|a| Family::of(*a) == family)
-    }
-}
-
-/// `namespace/name` of a Pod.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PodName {
-    namespace: String,
-    name: String,
-}
-
-impl PodName {
-    /// A Pod's name from its two parts, each checked against the rules of Kubernetes.
-    pub fn new(namespace: &str, name: &str) -> Result<PodName, NameError> {
-        if !is_label(namespace) {
-            let rule = "it must be 1 to 63 lower-case letters, digits and -";
-            return Err(NameError {
-                kind: "namespace",
-                value: namespace.to_owned(),
-                rule,
-            });
-        }
-        match subdomain_rule(name) {
-            Some(rule) => Err(NameError {
-                kind: "Pod name",
-                value: name.to_owned(),
-                rule,
-            }),
-            None => Ok(PodName {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            }),
-        }
-    }
-
-    /// The namespace part.
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// The name part.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl fmt::Display for PodName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}/{}", self.namespace, self.name))
-    }
-}
-
-impl FromStr for PodName {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        match text.split_once('/') {
-            Some((namespace, name)) => PodName::new(namespace, name),
-            None => Err(NameError {
-                kind: "Pod",
-                value: text.to_owned(),
-                rule: "it must be written namespace/name",
-            }),
-        }
-    }
-}
-
-impl TryFrom<String> for PodName {
-    type Error = NameError;
-    fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
-    }
-}
-
-impl From<PodName> for String {
-    fn from(pod: PodName) -> String {
-        pod.to_string()
     }
 }
 
@@ -168,6 +94,14 @@ pub enum ClusterEvent {
     PodUpsert(Pod),
     /// A Pod is gone.
     PodDelete(PodName),
+    /// A Service appeared or changed.
+    ServiceUpsert(Service),
+    /// A Service is gone.
+    ServiceDelete(ServiceName),
+    /// Endpoints of a Service appeared or changed.
+    SliceUpsert(EndpointSlice),
+    /// Endpoints of a Service are gone.
+    SliceDelete(SliceName),
     /// Everything that existed when the source connected has been told.
     Synced,
 }

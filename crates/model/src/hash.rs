@@ -3,7 +3,7 @@
 
 /// FNV-1a over the parts (each closed by a byte that no name contains), finished by the
 /// SplitMix64 mixer so that every output bit depends on every input bit.
-pub(crate) fn stable_hash(parts: &[&str]) -> u64 {
+pub fn stable_hash(parts: &[&str]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);

@@ -11,8 +11,10 @@ mod family;
 mod hash;
 mod mac;
 mod names;
+mod object_names;
 mod rows;
 mod rules;
+mod service;
 mod settings;
 mod well_known;
 
@@ -20,20 +22,31 @@ pub use attachment::{
     Alias, AliasError, Attachment, AttachmentId, HOST_LINK_PREFIX, MAX_ALIAS_BYTES, bridge_mac,
     bridge_name, host_link_name, host_mac, pod_mac, shaper_name, vtep_mac, vxlan_name,
 };
-pub use cluster::{ClusterEvent, Node, Pod, PodName, PodPhase};
+pub use cluster::{ClusterEvent, Node, Pod, PodPhase};
 pub use extras::{Extras, PortMapping, Protocol, ProtocolError, Rate};
 pub use family::Family;
+pub use hash::stable_hash;
 pub use mac::{MacAddr, MacParseError};
 pub use names::{ContainerId, IfName, NameError, NetworkName, NodeName};
+pub use object_names::{PodName, ServiceName, SliceName};
 pub use rows::{
-    AddressRow, BridgeLink, ClusterNetRow, Device, DropReason, FdbKey, FdbRow, FirewallKey,
-    FirewallRow, HostPortKey, HostPortRow, InnerSourceRow, LinkKind, LinkRow, NeighbourKey,
-    NeighbourRow, PodLink, PortGuardKey, PortGuardRow, ProxyKey, ProxyRow, RULE_PRIORITY,
-    Reachability, RedirectRow, RouteKey, RouteRow, RouteTable, Row, RuleRow, ShapeRow, ShaperLink,
-    SysctlKey, SysctlRow, SysctlScope, VtepRow, VxlanGuard, VxlanLink,
+    AddressRow, BackendKey, BackendRow, BridgeLink, ClusterIpRow, ClusterNetRow, DENSE_SLOTS,
+    Device, DropReason, FALLBACK_SLOT, FdbKey, FdbRow, FirewallKey, FirewallRow, FrontendAction,
+    FrontendKey, FrontendRow, GroupId, HostPortKey, HostPortRow, InnerSourceRow, LinkKind, LinkRow,
+    LocalPodRow, MAX_SLOTS, MemberRow, NeighbourKey, NeighbourRow, PodLink, PortGuardKey,
+    PortGuardRow, ProxyKey, ProxyRow, RULE_PRIORITY, Reachability, RedirectRow, RouteKey, RouteRow,
+    RouteTable, Row, RuleRow, ServiceRules, ShapeRow, ShaperLink, SourceRangeRow, SysctlKey,
+    SysctlRow, SysctlScope, View, VtepRow, VxlanGuard, VxlanLink,
 };
 pub use rules::{AddressError, host_address, pod_network};
-pub use settings::{ChoiceError, Settings, Transport, VxlanSettings, Wiring};
+pub use service::{
+    AFFINITY_SECONDS, Endpoint, EndpointSlice, Service, ServiceKind, ServicePort, SlicePort,
+    TrafficPolicy,
+};
+pub use settings::{
+    ChoiceError, NodePortAddresses, ServiceSettings, Settings, Transport, VxlanSettings, Wiring,
+};
 pub use well_known::{
-    GATEWAY_V4, GATEWAY_V6, LOOPBACK_ALIAS_V4, LOOPBACK_ALIAS_V6, gateway, loopback_alias,
+    DNS_V4, DNS_V6, GATEWAY_V4, GATEWAY_V6, LOOPBACK_ALIAS_V4, LOOPBACK_ALIAS_V6, dns_address,
+    gateway, loopback_alias,
 };

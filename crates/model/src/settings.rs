@@ -146,6 +146,36 @@ pub struct Settings {
     pub masquerade: bool,
     /// Destinations outside the cluster towards which Pods keep their own address.
     pub keep_source_to: Vec<IpNet>,
+    /// How Services are balanced; not by Seaway when `None`.
+    pub services: Option<ServiceSettings>,
+}
+
+/// How Services are balanced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSettings {
+    /// Where cluster addresses come from. Where it is not known, an address that no Service has is
+    /// not told from others.
+    pub service_cidrs: Vec<IpNet>,
+    /// On which addresses of the node its ports are open (S15).
+    pub node_ports: NodePortAddresses,
+    /// `spec.externalIPs` is in force (KEP-5707).
+    pub external_ips: bool,
+    /// Pods do not keep their source towards Services (S9).
+    pub masquerade_all: bool,
+    /// Hand-written slices may name addresses of nodes.
+    pub node_endpoints: bool,
+    /// Names are answered on the node.
+    pub dns: bool,
+}
+
+/// On which addresses of a node its ports are open, beside the loopback address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodePortAddresses {
+    /// Those by which other nodes reach it.
+    #[default]
+    Primary,
+    /// All of its addresses that are in these networks.
+    Within(Vec<IpNet>),
 }
 
 impl Default for Settings {
@@ -157,6 +187,7 @@ impl Default for Settings {
             mtu: None,
             masquerade: true,
             keep_source_to: Vec::new(),
+            services: Some(ServiceSettings::default()),
         }
     }
 }

@@ -30,3 +30,16 @@ pub fn loopback_alias(family: Family) -> IpAddr {
         Family::V6 => LOOPBACK_ALIAS_V6.into(),
     }
 }
+
+/// Where the Pods of a node ask for names: an address of the node's `lo`, the same on every node.
+pub const DNS_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 83, 53);
+/// Likewise for IPv6.
+pub const DNS_V6: Ipv6Addr = Ipv6Addr::new(0xfd5e, 0xa83, 0, 0, 0, 0, 0, 0x53);
+
+/// Where the Pods of a node ask for names, in `family`.
+pub fn dns_address(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => DNS_V4.into(),
+        Family::V6 => DNS_V6.into(),
+    }
+}

@@ -176,6 +176,12 @@ ledger! {
     cluster_nets: seaway_model::ClusterNetRow,
     port_guards: seaway_model::PortGuardRow,
     host_ports: seaway_model::HostPortRow,
+    backends: seaway_model::BackendRow,
+    members: seaway_model::MemberRow,
+    source_ranges: seaway_model::SourceRangeRow,
+    frontends: seaway_model::FrontendRow,
+    cluster_ips: seaway_model::ClusterIpRow,
+    local_pods: seaway_model::LocalPodRow,
     shapes: seaway_model::ShapeRow,
     redirects: seaway_model::RedirectRow,
 }

@@ -68,6 +68,8 @@ pub enum Input {
     Detach(AttachmentId),
     /// What people chose for the node is now this.
     Settings(Settings),
+    /// All addresses that the node has now, its own links and loopback included.
+    HostAddresses(Vec<IpAddr>),
     /// The largest packet in bytes, of those that the uplink takes, that gets to a node; `None`
     /// when all do.
     PathMtu(NodeName, Option<u32>),
@@ -120,6 +122,7 @@ impl Planner {
                     ..context
                 })
             }
+            Input::HostAddresses(_) => ChangeSet::default(),
             Input::PathMtu(name, mtu) => {
                 let node = self.nodes.get(&name).cloned();
                 self.change_node(name, node, mtu)
@@ -143,7 +146,11 @@ impl Planner {
                 self.pods.remove(&name);
                 ChangeSet::default()
             }
-            ClusterEvent::Synced => ChangeSet::default(),
+            ClusterEvent::ServiceUpsert(_)
+            | ClusterEvent::ServiceDelete(_)
+            | ClusterEvent::SliceUpsert(_)
+            | ClusterEvent::SliceDelete(_)
+            | ClusterEvent::Synced => ChangeSet::default(),
         }
     }
 

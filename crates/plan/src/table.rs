@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use seaway_model::{
-    AddressRow, AttachmentId, ClusterNetRow, FdbRow, FirewallRow, HostPortRow, InnerSourceRow,
-    LinkRow, NeighbourRow, PortGuardRow, ProxyRow, RedirectRow, RouteRow, Row, RuleRow, ShapeRow,
+    AddressRow, AttachmentId, BackendRow, ClusterIpRow, ClusterNetRow, FdbRow, FirewallRow,
+    FrontendRow, HostPortRow, InnerSourceRow, LinkRow, LocalPodRow, MemberRow, NeighbourRow,
+    PortGuardRow, ProxyRow, RedirectRow, RouteRow, Row, RuleRow, ShapeRow, SourceRangeRow,
     SysctlRow, VtepRow,
 };
 use serde::Serialize;
@@ -272,6 +273,18 @@ tables! {
     port_guards: PortGuardRow,
     /// Ports of the node that lead to Pods.
     host_ports: HostPortRow,
+    /// Backends of Services.
+    backends: BackendRow,
+    /// Backends that clients may keep.
+    members: MemberRow,
+    /// Sources that may use guarded frontends.
+    source_ranges: SourceRangeRow,
+    /// Frontends of Services.
+    frontends: FrontendRow,
+    /// Addresses of Services.
+    cluster_ips: ClusterIpRow,
+    /// Addresses of this node's Pods.
+    local_pods: LocalPodRow,
     /// Limits of rates.
     shapes: ShapeRow,
     /// What passes through a shaper.

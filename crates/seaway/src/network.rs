@@ -78,6 +78,7 @@ impl NetworkArgs {
             mtu: self.mtu,
             masquerade: !self.no_masquerade,
             keep_source_to: self.keep_source_to,
+            services: Some(seaway_model::ServiceSettings::default()),
         })
     }
 }

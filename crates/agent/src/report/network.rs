@@ -169,6 +169,8 @@ mod tests {
             addresses: vec![address.parse().expect("valid")],
             pod_cidrs: vec![cidr.parse().expect("valid")],
             transport: None,
+            zone: None,
+            leaving: false,
         }
     }
 

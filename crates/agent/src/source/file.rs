@@ -201,6 +201,8 @@ fn node(place: &Place, entry: &NodeEntry) -> Result<Node, ClusterFileError> {
         addresses: place.addresses(&entry.addresses)?,
         pod_cidrs: place.cidrs(&entry.pod_cidrs)?,
         transport: transport.map_err(|e: seaway_model::ChoiceError| place.wrong("transport", e))?,
+        zone: None,
+        leaving: false,
     })
 }
 

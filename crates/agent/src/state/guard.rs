@@ -77,6 +77,8 @@ mod tests {
             addresses: vec![],
             pod_cidrs: vec!["10.0.0.0/28".parse().expect("valid")],
             transport: None,
+            zone: None,
+            leaving: false,
         }));
         state.settled = true;
         let firewall = std::mem::take(&mut changes.firewall);

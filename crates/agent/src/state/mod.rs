@@ -180,6 +180,10 @@ impl State {
             ClusterEvent::PodDelete(name) => self.release_pod(name),
             ClusterEvent::Synced => self.synced = true,
             ClusterEvent::NodeUpsert(_) | ClusterEvent::NodeDelete(_) => {}
+            ClusterEvent::ServiceUpsert(_)
+            | ClusterEvent::ServiceDelete(_)
+            | ClusterEvent::SliceUpsert(_)
+            | ClusterEvent::SliceDelete(_) => return self.planner.apply(Input::Cluster(event)),
         }
         let own = |state: &State| state.planner.node().map(|node| node.addresses.clone());
         let before = own(self).unwrap_or_default();

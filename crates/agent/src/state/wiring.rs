@@ -86,6 +86,8 @@ mod tests {
             addresses: Vec::new(),
             pod_cidrs: cidrs.iter().map(|c| c.parse().expect("valid")).collect(),
             transport: None,
+            zone: None,
+            leaving: false,
         };
         for (wiring, known_at_once) in [(Wiring::Routed, true), (Wiring::Bridge, false)] {
             let settings = Settings {

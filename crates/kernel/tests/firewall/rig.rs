@@ -137,6 +137,7 @@ pub(crate) fn row(wiring: Wiring) -> FirewallRow {
             (Family::V6, 128),
         ]
         .into(),
+        services: None,
     }
 }
 

@@ -59,6 +59,8 @@ pub(crate) fn node(n: u16) -> Node {
             net(&format!("fd00:{n:x}::/64")),
         ],
         transport: None,
+        zone: None,
+        leaving: false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -23,6 +24,26 @@ pub struct FirewallRow {
     pub masquerade: bool,
     /// The prefix lengths of all [`ClusterNetRow`](super::ClusterNetRow)s: each is a look-up.
     pub cluster_lengths: BTreeSet<(Family, u8)>,
+    /// How Services are balanced; not at all when `None`.
+    pub services: Option<ServiceRules>,
+}
+
+/// The static part of the balancing of Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServiceRules {
+    /// Where cluster addresses come from: one that no Service has is dropped (S14).
+    pub service_cidrs: BTreeSet<IpNet>,
+    /// What becomes the source of translated flows that are not to keep theirs: an address of this
+    /// node, at most one a family. Without one it is masqueraded.
+    pub sources: BTreeSet<IpAddr>,
+    /// The times in seconds for which clients keep their backend: each is a map.
+    pub affinities: BTreeSet<u32>,
+    /// The prefix lengths of all [`SourceRangeRow`](super::SourceRangeRow)s: each is a look-up.
+    pub range_lengths: BTreeSet<(Family, u8)>,
+    /// Pods do not keep their source either (S9).
+    pub masquerade_all: bool,
+    /// The addresses of names are open to this node's Pods and itself, and to nobody else.
+    pub dns: bool,
 }
 
 /// The static part of the filter of VXLAN frames.
@@ -71,8 +92,33 @@ impl fmt::Display for FirewallRow {
                 v.vni, v.port, v.underlay
             )?;
         }
-        match self.masquerade {
-            true => write!(f, " masquerade {}", lengths(&self.cluster_lengths)),
+        if self.masquerade {
+            write!(f, " masquerade {}", lengths(&self.cluster_lengths))?;
+        }
+        match &self.services {
+            Some(services) => services.fmt(f),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ServiceRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(" services")?;
+        for net in &self.service_cidrs {
+            write!(f, " {net}")?;
+        }
+        for source in &self.sources {
+            write!(f, " as {source}")?;
+        }
+        for seconds in &self.affinities {
+            write!(f, " kept {seconds} s")?;
+        }
+        if !self.range_lengths.is_empty() {
+            write!(f, " ranges {}", lengths(&self.range_lengths))?;
+        }
+        match self.masquerade_all {
+            true => f.write_str(" masquerade all"),
             false => Ok(()),
         }
     }

@@ -153,11 +153,23 @@ pub enum DropReason {
     VtepInnerProtocol,
     /// Somebody on the wire used the address that only the node's loopback traffic has.
     LoopbackAlias,
+    /// Somebody on the wire used the address at which the node's Pods ask for names.
+    DnsAddress,
+    /// A Service has backends elsewhere, and this traffic may only go to those of this node.
+    ServiceNotLocal,
+    /// A Service has no backend: the sender was told so.
+    ServiceRefused,
+    /// The sender is not among those that may use the load balancer's address.
+    ServiceSource,
+    /// The address could be a Service's, but no Service has it.
+    ServiceUnknown,
+    /// The packet fits no flow that is known, where an answer would break one.
+    Invalid,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [DropReason; 11] = [
+    pub const ALL: [DropReason; 17] = [
         DropReason::PodSource,
         DropReason::PodMac,
         DropReason::PodArp,
@@ -169,6 +181,12 @@ impl DropReason {
         DropReason::VtepInnerSource,
         DropReason::VtepInnerProtocol,
         DropReason::LoopbackAlias,
+        DropReason::DnsAddress,
+        DropReason::ServiceNotLocal,
+        DropReason::ServiceRefused,
+        DropReason::ServiceSource,
+        DropReason::ServiceUnknown,
+        DropReason::Invalid,
     ];
 
     /// A short name, as in counters and status.
@@ -185,6 +203,12 @@ impl DropReason {
             DropReason::VtepInnerSource => "vtep-inner-source",
             DropReason::VtepInnerProtocol => "vtep-inner-protocol",
             DropReason::LoopbackAlias => "loopback-alias",
+            DropReason::DnsAddress => "dns-address",
+            DropReason::ServiceNotLocal => "service-not-local",
+            DropReason::ServiceRefused => "service-refused",
+            DropReason::ServiceSource => "service-source",
+            DropReason::ServiceUnknown => "service-unknown",
+            DropReason::Invalid => "invalid",
         }
     }
 }

@@ -11,6 +11,7 @@ mod host_port;
 mod link;
 mod neighbour;
 mod route;
+mod service;
 mod shape;
 mod sysctl;
 
@@ -20,12 +21,16 @@ use crate::AttachmentId;
 
 pub use address::AddressRow;
 pub use device::Device;
-pub use firewall::{FirewallKey, FirewallRow, VxlanGuard};
+pub use firewall::{FirewallKey, FirewallRow, ServiceRules, VxlanGuard};
 pub use guard::{ClusterNetRow, DropReason, InnerSourceRow, PortGuardKey, PortGuardRow, VtepRow};
 pub use host_port::{HostPortKey, HostPortRow};
 pub use link::{BridgeLink, LinkKind, LinkRow, PodLink, ShaperLink, VxlanLink};
 pub use neighbour::{FdbKey, FdbRow, NeighbourKey, NeighbourRow, ProxyKey, ProxyRow};
 pub use route::{RULE_PRIORITY, Reachability, RouteKey, RouteRow, RouteTable, RuleRow};
+pub use service::{
+    BackendKey, BackendRow, ClusterIpRow, DENSE_SLOTS, FALLBACK_SLOT, FrontendAction, FrontendKey,
+    FrontendRow, GroupId, LocalPodRow, MAX_SLOTS, MemberRow, SourceRangeRow, View,
+};
 pub use shape::{RedirectRow, ShapeRow};
 pub use sysctl::{SysctlKey, SysctlRow, SysctlScope};
 

@@ -25,6 +25,7 @@ pub(crate) fn totals_rows(ctx: &Context, summary: &Summary) -> Tables {
         }),
         masquerade: ctx.settings.masquerade,
         cluster_lengths: summary.cluster_lengths.clone(),
+        services: None,
     });
     if summary.sends_vxlan {
         for net in nets {

@@ -43,6 +43,8 @@ pub(crate) fn dual_node(i: usize) -> Node {
             net(&format!("fd00:10:{i:x}::/64")),
         ],
         transport: None,
+        zone: None,
+        leaving: false,
     }
 }
 
@@ -125,6 +127,8 @@ fn node() -> impl Strategy<Value = Node> {
         addresses,
         pod_cidrs,
         transport,
+        zone: None,
+        leaving: false,
     })
 }
 
@@ -218,6 +222,7 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
                 mtu,
                 masquerade,
                 keep_source_to,
+                services: Some(seaway_model::ServiceSettings::default()),
             },
         )
 }
@@ -266,6 +271,7 @@ pub(crate) fn final_inputs(inputs: &[Input]) -> Vec<Input> {
             Input::Uplink(_) => ("uplink".to_owned(), true),
             Input::Settings(_) => ("settings".to_owned(), true),
             Input::PathMtu(node, mtu) => (format!("path {node}"), mtu.is_some()),
+            Input::HostAddresses(_) => ("host addresses".to_owned(), true),
             Input::Cluster(_) => continue,
         };
         last.remove(&key);

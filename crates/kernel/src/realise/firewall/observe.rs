@@ -56,6 +56,7 @@ fn nothing() -> FirewallRow {
         vxlan: None,
         masquerade: false,
         cluster_lengths: BTreeSet::new(),
+        services: None,
     }
 }
 

@@ -433,6 +433,7 @@ mod tests {
                     }),
                     masquerade: true,
                     cluster_lengths: [(Family::V4, 24)].into(),
+                    services: None,
                 };
                 format!("{:?}", tables(&row))
             })

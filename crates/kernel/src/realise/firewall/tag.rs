@@ -121,6 +121,7 @@ pub(super) fn read(note: &[u8], planned: Option<&FirewallRow>) -> Option<Firewal
         vxlan,
         masquerade: flags & MASQUERADE != 0,
         cluster_lengths: reader.lengths()?,
+        services: None,
     })
 }
 
@@ -183,6 +184,7 @@ mod tests {
             }),
             masquerade: true,
             cluster_lengths: [(Family::V4, 32)].into(),
+            services: None,
         }
     }
 
