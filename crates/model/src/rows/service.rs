@@ -116,9 +116,8 @@ impl fmt::Display for FrontendRow {
                 affinity,
             } => {
                 write!(f, "to group {group} of {} slots", 1u32 << slots)?;
-                match affinity {
-                    Some(seconds) => write!(f, " kept {seconds} s")?,
-                    None => {}
+                if let Some(seconds) = affinity {
+                    write!(f, " kept {seconds} s")?;
                 }
             }
             FrontendAction::Refuse => f.write_str("refused")?,
