@@ -9,8 +9,10 @@
 )]
 
 pub mod packet;
+mod sctp;
 mod wire;
 
+pub use sctp::SctpSocket;
 pub use wire::Wire;
 
 use std::fmt::Debug;

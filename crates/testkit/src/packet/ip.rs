@@ -21,6 +21,8 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// The destination options of IPv6.
     pub const OPTIONS: u8 = 60;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
 }
 
 /// Which part of a packet this is.

@@ -9,6 +9,7 @@ mod control;
 mod frame;
 mod ip;
 mod read;
+mod sctp;
 
 pub use carried::{dhcp_discover, echo, icmp, tcp_syn, udp, vxlan};
 pub use control::{
@@ -18,3 +19,4 @@ pub use control::{
 pub use frame::{Arp, BROADCAST, Frame, ethertype};
 pub use ip::{Packet, Part, protocol};
 pub use read::{Read, holds};
+pub use sctp::{SctpChunk, SctpMessage, sctp_init};

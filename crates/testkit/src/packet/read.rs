@@ -86,7 +86,10 @@ impl Read<'_> {
             let bytes = self.payload.get(at..at + 2)?;
             Some(u16::from_be_bytes(bytes.try_into().ok()?))
         };
-        let has = matches!(self.protocol, protocol::TCP | protocol::UDP) && !self.fragment;
+        let has = matches!(
+            self.protocol,
+            protocol::TCP | protocol::UDP | protocol::SCTP
+        ) && !self.fragment;
         has.then(|| Some((word(0)?, word(2)?))).flatten()
     }
 
