@@ -5,14 +5,17 @@
 
 pub mod check;
 mod context;
+pub mod eval;
 pub mod ipam;
 mod ledger;
 mod planner;
 mod rows;
+mod services;
 mod store;
 mod table;
 mod totals;
 
 pub use context::Method;
 pub use planner::{Input, Planner, PodAddress, Uplink};
+pub use services::{FlowTruth, HealthCheck, Programming, ServiceView};
 pub use table::{Change, ChangeSet, RowReport, RowState, Table, Tables, compare};

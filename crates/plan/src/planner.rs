@@ -10,7 +10,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use seaway_model::{
-    Attachment, AttachmentId, ClusterEvent, Family, Node, NodeName, Pod, PodName, Settings,
+    Attachment, AttachmentId, ClusterEvent, Family, Node, NodeName, Pod, PodName, ServiceName,
+    Settings,
 };
 
 use crate::context::{Context, Method, OwnNode};
@@ -18,6 +19,7 @@ use crate::ledger::{Ledger, Owner};
 use crate::rows::{
     PeerView, attachment_rows, base_rows, peer_rows, pod_address, pod_side_rows, totals_rows,
 };
+use crate::services::{FlowTruth, HealthCheck, Programming, ServiceView};
 use crate::table::{ChangeSet, Tables};
 use crate::totals::Totals;
 
@@ -336,6 +338,42 @@ impl Planner {
     /// The uplink.
     pub fn uplink(&self) -> Option<&Uplink> {
         self.context.uplink.as_ref()
+    }
+
+    /// What is known of a Service.
+    pub fn service(&self, _name: &ServiceName) -> Option<ServiceView<'_>> {
+        None
+    }
+
+    /// All Services by name.
+    pub fn services(&self) -> impl Iterator<Item = ServiceView<'_>> {
+        std::iter::empty()
+    }
+
+    /// How many ready endpoints of a Service are on this node: distinct addresses (S23).
+    pub fn local_endpoints(&self, _name: &ServiceName) -> usize {
+        0
+    }
+
+    /// The health checks that this node is to answer (S23).
+    pub fn health_checks(&self) -> Vec<HealthCheck> {
+        Vec::new()
+    }
+
+    /// Who may answer the UDP flows to each frontend that a Service has on this node (S27).
+    pub fn udp_flows(&self, _name: &ServiceName) -> Vec<FlowTruth> {
+        Vec::new()
+    }
+
+    /// Of the UDP frontends that these changes took away, those that nobody has now: nobody may
+    /// answer flows to them (S27).
+    pub fn udp_flows_gone(&self, _changes: &ChangeSet) -> Vec<FlowTruth> {
+        Vec::new()
+    }
+
+    /// How much there is to program (S44).
+    pub fn programming(&self) -> Programming {
+        Programming::default()
     }
 
     /// What the namespace of an attachment's Pod must hold.
