@@ -14,6 +14,7 @@ mod services;
 mod store;
 mod table;
 mod totals;
+pub mod trace;
 
 pub use context::Method;
 pub use planner::{Input, Planner, PodAddress, Uplink};
