@@ -17,6 +17,7 @@ mod node;
 mod plugin;
 mod pod;
 pub mod probe;
+pub mod services;
 pub mod shell;
 
 pub use agent::Agent;

@@ -73,8 +73,8 @@ impl SctpSocket {
         }
     }
 
-    /// Answers what has come to one of `ports`, as `say` has it for whom this side sees.
-    pub fn answer(&self, ports: &[u16], say: impl Fn(SocketAddr) -> String) -> io::Result<()> {
+    /// Answers what has come to one of `ports`, as `say` has it for whom this side sees and the port.
+    pub fn answer(&self, ports: &[u16], say: impl Fn(SocketAddr, u16) -> String) -> io::Result<()> {
         while let Some((message, from)) = self.receive()? {
             let SctpChunk::Init { tag } = message.chunk else {
                 continue;
@@ -87,7 +87,8 @@ impl SctpSocket {
                 destination: message.source,
                 verification: tag,
                 chunk: SctpChunk::InitAck {
-                    cookie: say(SocketAddr::new(from, message.source)).into_bytes(),
+                    cookie: say(SocketAddr::new(from, message.source), message.destination)
+                        .into_bytes(),
                 },
             };
             let bytes = answer.bytes();
@@ -104,7 +105,11 @@ impl SctpSocket {
             verification: 0,
             chunk: SctpChunk::Init { tag },
         };
-        send(self.fd.as_raw_fd(), &message.bytes(), MsgFlags::empty())?;
+        match send(self.fd.as_raw_fd(), &message.bytes(), MsgFlags::empty()) {
+            // A filter of this host took it, and may have said so by ICMP.
+            Err(nix::errno::Errno::EPERM) => {}
+            sent => drop(sent?),
+        }
         let deadline = Instant::now() + patience;
         loop {
             while let Some((message, _)) = self.receive()? {
@@ -164,12 +169,12 @@ mod tests {
                 let mut fds = [PollFd::new(server.as_fd(), PollFlags::POLLIN)];
                 while !asked.is_finished() {
                     poll(&mut fds, 10u8).expect("polled");
-                    let say = |peer| format!("me {peer}");
+                    let say = |peer, port| format!("me:{port} {peer}");
                     server.answer(&[80], say).expect("answered");
                 }
                 asked.join().expect("no panic").expect("an answer")
             });
-            let wanted = format!("me {}", SocketAddr::new(address, 4000));
+            let wanted = format!("me:80 {}", SocketAddr::new(address, 4000));
             assert_eq!(String::from_utf8_lossy(&said), wanted);
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
-use seaway_model::Transport;
+use seaway_model::{EndpointSlice, Service, Transport};
 
 use crate::node::replace;
 
@@ -20,6 +20,8 @@ pub struct Member {
     pub pod_cidrs: Vec<IpNet>,
     /// What it says about its transport.
     pub transport: Option<Transport>,
+    /// The zone that it is in.
+    pub zone: Option<String>,
 }
 
 /// What the cluster file says.
@@ -27,6 +29,10 @@ pub struct Member {
 pub struct Cluster {
     /// The nodes.
     pub members: Vec<Member>,
+    /// The Services.
+    pub services: Vec<Service>,
+    /// The endpoints of Services.
+    pub slices: Vec<EndpointSlice>,
 }
 
 impl Cluster {
@@ -42,16 +48,21 @@ impl Cluster {
             let cidrs = member.pod_cidrs.iter().map(ToString::to_string);
             let (addresses, cidrs) = (quoted(addresses.collect()), quoted(cidrs.collect()));
             let said = member.transport.map(|t| format!("\n  transport: {t}"));
+            let zone = member.zone.as_ref().map(|z| format!("\n  zone: {z}"));
             let _ = writeln!(
                 text,
-                "- name: {}\n  addresses: [{addresses}]\n  podCIDRs: [{cidrs}]{}",
+                "- name: {}\n  addresses: [{addresses}]\n  podCIDRs: [{cidrs}]{}{}",
                 member.name,
-                said.unwrap_or_default()
+                said.unwrap_or_default(),
+                zone.unwrap_or_default()
             );
         }
         if self.members.is_empty() {
             "nodes: []\n".clone_into(&mut text);
         }
+        // JSON is YAML.
+        let _ = writeln!(text, "services: {}", serde_json::json!(self.services));
+        let _ = writeln!(text, "slices: {}", serde_json::json!(self.slices));
         text
     }
 

@@ -9,6 +9,7 @@ mod fabric;
 use std::fs;
 use std::path::Path;
 
+use ipnet::IpNet;
 use seaway_kernel::netns::Netns;
 use seaway_model::{Family, Transport, Wiring};
 use seaway_testkit::isolate;
@@ -118,6 +119,15 @@ pub struct Net {
     pub cluster: Cluster,
 }
 
+/// The networks that the Pods of node `number` get their addresses from.
+pub fn pod_cidrs(number: usize) -> [IpNet; 2] {
+    let cidr = |text: String| text.parse().expect("a network");
+    [
+        cidr(format!("10.244.{number}.0/24")),
+        cidr(format!("fd00:10:244:{number}::/64")),
+    ]
+}
+
 impl Net {
     /// Isolates the calling thread, makes the nodes, and waits until all agents have settled.
     pub fn start(shape: &Shape) -> Net {
@@ -145,15 +155,12 @@ impl Net {
             let mut agent = Agent::new(&name, netns, Path::new(&folder), file);
             agent.flags = shape.agent_flags();
             agents.push(agent);
-            let cidr = |text: String| text.parse().expect("a network");
             cluster.members.push(Member {
                 name,
                 addresses: shape.underlay.node_nets(number).map(|n| n.addr()).to_vec(),
-                pod_cidrs: vec![
-                    cidr(format!("10.244.{number}.0/24")),
-                    cidr(format!("fd00:10:244:{number}::/64")),
-                ],
+                pod_cidrs: pod_cidrs(number).to_vec(),
                 transport: None,
+                zone: None,
             });
         }
         cluster.write(Path::new(CLUSTER_FILE));

@@ -1,0 +1,121 @@
+//! A small cluster with everybody of the cast, told of Services and known to have heard.
+
+use std::net::IpAddr;
+
+use seaway_model::{Family, Service, ServiceKind, ServiceName};
+use seaway_testkit::eventually;
+
+use super::case::TableSettings;
+use super::cast::ZONES;
+use super::objects::{SERVICE_CIDRS, cluster_address};
+use super::{Cast, Objects};
+use crate::Agent;
+use crate::agent::LIMIT;
+use crate::net::{Net, Shape};
+
+/// The cluster and the cast.
+pub struct Stage {
+    /// Everybody.
+    pub cast: Cast,
+    /// The cluster.
+    pub net: Net,
+    generation: usize,
+}
+
+/// The flags that say how Services are to be balanced.
+pub fn flags(settings: &TableSettings) -> Vec<String> {
+    let mut flags = Vec::new();
+    for cidr in SERVICE_CIDRS {
+        flags.extend(["--service-cidr".to_owned(), cidr.to_owned()]);
+    }
+    for net in &settings.node_port_addresses {
+        flags.extend(["--node-port-addresses".to_owned(), net.to_string()]);
+    }
+    let switches = [
+        (settings.external_ips, "--external-ips"),
+        (settings.masquerade_all, "--masquerade-all"),
+        (settings.node_endpoints, "--node-endpoints"),
+    ];
+    let on = switches.iter().filter(|(on, _)| *on);
+    flags.extend(on.map(|(_, flag)| (*flag).to_owned()));
+    flags
+}
+
+impl Stage {
+    /// Starts it, with no Service yet.
+    pub fn set(shape: Shape, settings: &TableSettings) -> Stage {
+        let flags = flags(settings);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let mut net = Net::without_agents(&shape.flags(&flags));
+        for (member, zone) in net.cluster.members.iter_mut().zip(ZONES) {
+            member.zone = Some(zone.to_owned());
+        }
+        net.publish();
+        for agent in &mut net.agents {
+            agent.spawn_agent(&[]);
+        }
+        net.settle();
+        Stage {
+            cast: Cast::come(&net),
+            net,
+            generation: 0,
+        }
+    }
+
+    /// Tells the agents of these Services and no others, and waits until all of it is in force.
+    pub fn publish(&mut self, objects: &Objects) {
+        self.tell(objects);
+        self.wait_heard();
+    }
+
+    /// Tells the agents, and waits for nothing.
+    pub fn tell(&mut self, objects: &Objects) {
+        self.generation += 1;
+        self.net.cluster.services.clone_from(&objects.services);
+        self.net.cluster.slices.clone_from(&objects.slices);
+        self.net.cluster.services.push(marker(self.generation));
+        self.net.publish();
+    }
+
+    /// Waits until every agent has heard what was told last, and every row is in force.
+    pub fn wait_heard(&self) {
+        for agent in &self.net.agents {
+            self.wait_heard_by(agent);
+        }
+    }
+
+    fn wait_heard_by(&self, agent: &Agent) {
+        let mark = marker_address(self.generation).to_string();
+        eventually("the agent has heard of the Services", LIMIT, || {
+            let rows = agent.rows();
+            let mut addresses = rows.iter().filter(|row| row["table"] == "cluster-ips");
+            let heard = addresses.any(|row| row["planned"] == mark.as_str());
+            if heard { Ok(()) } else { Err(rows.len()) }
+        });
+        agent.wait_settled();
+    }
+}
+
+/// A Service that shows that this telling has been heard: each telling has another address.
+fn marker(generation: usize) -> Service {
+    Service {
+        name: ServiceName::new("default", "marker").expect("valid"),
+        created: 0,
+        kind: ServiceKind::ClusterIp,
+        cluster_ips: vec![marker_address(generation)],
+        ports: Vec::new(),
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        external_policy: Default::default(),
+        internal_policy: Default::default(),
+        affinity: None,
+        health_port: None,
+        publish_not_ready: false,
+        foreign: false,
+    }
+}
+
+fn marker_address(generation: usize) -> IpAddr {
+    cluster_address(60_000 + generation % 5000, Family::V4)
+}
