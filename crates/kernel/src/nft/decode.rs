@@ -1,14 +1,15 @@
-//! Expressions read from a dump: the other way of [`super::expr`].
+//! Expressions read from a dump: the other way of [`super::encode`].
 
 use seaway_model::Family;
 
 use super::OBJECT_COUNTER;
 use super::attr::{DATA_VALUE, DATA_VERDICT};
-use super::expr::{
-    Base, CSUM_PSEUDO, Checksum, CmpOp, CtKey, Expr, FIB_ADDRTYPE, FIB_F_DADDR, FIB_F_SOURCE,
-    FIB_OIF, MetaKey, NAT_DNAT, NF_ACCEPT, NF_DROP, NFT_GOTO, RANDOM_FULLY, Reg, Verdict,
-    nf_family,
+use super::encode::{
+    CSUM_PSEUDO, FIB_ADDRTYPE, FIB_F_DADDR, FIB_F_SOURCE, FIB_OIF, NAT_DNAT, NAT_SNAT, NF_ACCEPT,
+    NF_DROP, NFT_GOTO, NFT_JUMP, PORT_UNREACHABLE, RANDOM, RANDOM_FULLY, REJECT_ICMPX,
+    REJECT_RESET, VERDICT_REGISTER, nf_family,
 };
+use super::expr::{Base, Checksum, CmpOp, CtKey, Expr, MetaKey, Refusal, Reg, SetOp, Verdict};
 use crate::netfilter::{attributes, find, text, u32_be};
 
 /// `NF_NAT_RANGE_MAP_IPS` and `_PROTO_SPECIFIED`: the kernel adds them itself.
@@ -45,17 +46,41 @@ impl Expr {
                 value: data.value(3)?,
             },
             "bitwise" => {
-                let (reg, mask) = (data.reg(1)?, data.value(4)?);
-                let plain = data.reg(2)? == reg && data.value(5)?.iter().all(|b| *b == 0);
+                let plain = data.value(5)?.iter().all(|b| *b == 0);
                 (plain && data.u32(6).unwrap_or(0) == 0).then_some(())?;
-                Expr::Mask { reg, mask }
+                Expr::Mask {
+                    from: data.reg(1)?,
+                    to: data.reg(2)?,
+                    mask: data.value(4)?,
+                }
             }
+            "numgen" => {
+                let plain = data.u32(3)? == RANDOM && data.u32(4).unwrap_or(0) == 0;
+                plain.then_some(Expr::Random {
+                    to: data.reg(1)?,
+                    below: data.u32(2)?,
+                })?
+            }
+            "lookup" if data.u32(3) == Some(VERDICT_REGISTER) => Expr::Dispatch {
+                map: text(find(data.0, 1)?),
+                from: data.reg(2)?,
+            },
             "lookup" => Expr::Lookup {
                 set: text(find(data.0, 1)?),
                 from: data.reg(2)?,
                 to: data.reg(3),
                 invert: data.u32(5).unwrap_or(0) == 1,
             },
+            "dynset" => {
+                // No time of its own, no expressions, not inverted.
+                let plain = [6, 7, 9, 10].iter().all(|kind| data.is_nothing(*kind));
+                plain.then_some(Expr::Remember {
+                    op: data.one_of(3, &SetOp::ALL, |op| *op as u32)?,
+                    set: text(find(data.0, 1)?),
+                    key: data.reg(4)?,
+                    value: data.reg(5)?,
+                })?
+            }
             "fib" => match (data.u32(2)?, data.u32(3)?) {
                 (FIB_ADDRTYPE, FIB_F_DADDR) => Expr::FibDestinationType { to: data.reg(1)? },
                 (FIB_OIF, FIB_F_SOURCE) => Expr::FibSourceRoute { to: data.reg(1)? },
@@ -65,6 +90,11 @@ impl Expr {
                 name: text(find(data.0, 2)?),
             },
             "nat" => data.nat()?,
+            "reject" => match (data.u32(1)?, find(data.0, 2)) {
+                (REJECT_RESET, _) => Expr::Refuse(Refusal::Reset),
+                (REJECT_ICMPX, Some([PORT_UNREACHABLE])) => Expr::Refuse(Refusal::PortUnreachable),
+                _ => return None,
+            },
             "masq" => match data.u32(1).unwrap_or(0) {
                 0 => Expr::Masquerade { random: false },
                 RANDOM_FULLY => Expr::Masquerade { random: true },
@@ -81,6 +111,11 @@ struct Data<'a>(&'a [u8]);
 impl Data<'_> {
     fn u32(&self, kind: u16) -> Option<u32> {
         find(self.0, kind).and_then(u32_be)
+    }
+
+    /// Whether a value is not there, or zero throughout.
+    fn is_nothing(&self, kind: u16) -> bool {
+        find(self.0, kind).is_none_or(|value| value.iter().all(|b| *b == 0))
     }
 
     fn reg(&self, kind: u16) -> Option<Reg> {
@@ -129,30 +164,39 @@ impl Data<'_> {
                 value: self.value(2)?,
             });
         };
-        let code = find(verdict, 1).and_then(u32_be)?.cast_signed();
-        Some(Expr::Verdict(match (code, find(verdict, 2)) {
-            (NF_ACCEPT, None) => Verdict::Accept,
-            (NF_DROP, None) => Verdict::Drop,
-            (NFT_GOTO, Some(chain)) => Verdict::Goto(text(chain)),
-            _ => return None,
-        }))
+        read_verdict(verdict).map(Expr::Verdict)
     }
 
     fn nat(&self) -> Option<Expr> {
-        let (address, port) = (self.reg(3)?, self.reg(5)?);
-        let single = |kind, first| self.reg(kind).is_none_or(|last| last == first);
-        let plain = self.u32(1)? == NAT_DNAT
-            && single(4, address)
-            && single(6, port)
-            && self.u32(7).unwrap_or(0) & !NAT_IMPLIED == 0;
+        let address = self.reg(3)?;
         let number = self.u32(2)?;
         let family = Family::ALL.into_iter().find(|f| nf_family(*f) == number)?;
-        plain.then_some(Expr::Dnat {
-            family,
-            address,
-            port,
-        })
+        let single = |kind, first: Option<Reg>| self.reg(kind).is_none_or(|l| Some(l) == first);
+        let port = self.reg(5);
+        (single(4, Some(address)) && single(6, port)).then_some(())?;
+        let flags = self.u32(7).unwrap_or(0) & !NAT_IMPLIED;
+        match (self.u32(1)?, port, flags) {
+            (NAT_DNAT, Some(port), 0) => Some(Expr::Dnat {
+                family,
+                address,
+                port,
+            }),
+            (NAT_SNAT, None, RANDOM_FULLY) => Some(Expr::Snat { family, address }),
+            _ => None,
+        }
     }
+}
+
+/// Reads a verdict that is data: of a rule, or of an element.
+pub(super) fn read_verdict(data: &[u8]) -> Option<Verdict> {
+    let code = find(data, 1).and_then(u32_be)?.cast_signed();
+    Some(match (code, find(data, 2)) {
+        (NF_ACCEPT, None) => Verdict::Accept,
+        (NF_DROP, None) => Verdict::Drop,
+        (NFT_GOTO, Some(chain)) => Verdict::Goto(text(chain)),
+        (NFT_JUMP, Some(chain)) => Verdict::Jump(text(chain)),
+        _ => return None,
+    })
 }
 
 /// Reads the expressions of a rule.
@@ -212,9 +256,37 @@ mod tests {
                 value: vec![0, 2],
             },
             Expr::Mask {
-                reg: Reg(1),
+                from: Reg(1),
+                to: Reg(2),
                 mask: vec![255, 255, 0, 0],
             },
+            Expr::Random {
+                to: Reg(2),
+                below: 8,
+            },
+            Expr::Dispatch {
+                map: "d".to_owned(),
+                from: Reg(2),
+            },
+            Expr::Remember {
+                op: SetOp::Update,
+                set: "e".to_owned(),
+                key: FIRST,
+                value: Reg(4),
+            },
+            Expr::Remember {
+                op: SetOp::Delete,
+                set: "e".to_owned(),
+                key: FIRST,
+                value: Reg(4),
+            },
+            Expr::Snat {
+                family: Family::V6,
+                address: FIRST,
+            },
+            Expr::Refuse(Refusal::Reset),
+            Expr::Refuse(Refusal::PortUnreachable),
+            Expr::Verdict(Verdict::Jump("c".to_owned())),
             Expr::Lookup {
                 set: "a".to_owned(),
                 from: FIRST,

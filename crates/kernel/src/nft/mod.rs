@@ -7,9 +7,11 @@
 //! A [`Rule`] is a list of [`Expr`]essions, the kernel's instructions. What is dumped is decoded to
 //! the same type, so that what is in force can be compared with what was asked for, instruction by
 //! instruction. Data are in sets and maps without intervals, which the kernel keeps as hash tables:
-//! an element costs the same whatever else is in the set.
+//! an element costs the same whatever else is in the set. Maps of verdicts belong to the rules: they
+//! are made and compared with them.
 
 mod decode;
+mod encode;
 mod expr;
 mod read;
 mod socket;
@@ -17,10 +19,14 @@ mod spec;
 mod watch;
 mod write;
 
-pub(crate) use expr::{Base, Checksum, CmpOp, CtKey, Expr, MetaKey, Reg, Verdict};
+pub(crate) use expr::{
+    Base, Checksum, CmpOp, CtKey, Expr, MetaKey, Refusal as Told, Reg, SetOp, Verdict,
+};
 pub(crate) use read::{Reader, TableState};
 pub(crate) use socket::{Answer, Nft, Refusal};
-pub(crate) use spec::{ChainKind, ChainSpec, Element, Field, Hook, Rule, SetSpec, TableSpec};
+pub(crate) use spec::{
+    ChainKind, ChainSpec, Element, Field, Hook, Remembers, Rule, SetSpec, TableSpec, VerdictMap,
+};
 pub(crate) use watch::TableWatch;
 pub(crate) use write::{Item, Message};
 
@@ -71,6 +77,8 @@ mod kind {
     pub(super) const GET_ELEMENT: u8 = 13;
     pub(super) const DEL_ELEMENT: u8 = 14;
     pub(super) const NEW_GENERATION: u8 = 15;
+    /// Gone, or never there (since Linux 6.3).
+    pub(super) const DESTROY_ELEMENT: u8 = 30;
     pub(super) const NEW_OBJECT: u8 = 18;
     pub(super) const GET_OBJECT: u8 = 19;
 }
@@ -95,6 +103,8 @@ mod attr {
     pub(super) const SET_KEY_LEN: u16 = 5;
     pub(super) const SET_DATA_TYPE: u16 = 6;
     pub(super) const SET_DATA_LEN: u16 = 7;
+    pub(super) const SET_DESCRIPTION: u16 = 9;
+    pub(super) const DESCRIPTION_SIZE: u16 = 1;
     pub(super) const SET_ID: u16 = 10;
     pub(super) const SET_TIMEOUT: u16 = 11;
     pub(super) const ELEMENTS_SET: u16 = 2;
@@ -112,5 +122,9 @@ mod attr {
 
 /// `NFT_OBJECT_COUNTER`.
 const OBJECT_COUNTER: u32 = 1;
-/// `NFT_SET_MAP`.
+/// `NFT_SET_MAP`, `NFT_SET_TIMEOUT` and `NFT_SET_EVAL`.
 const SET_MAP: u32 = 8;
+const SET_TIMED: u32 = 16;
+const SET_BY_RULES: u32 = 32;
+/// `NFT_DATA_VERDICT`: the type of the values of a map of verdicts.
+const TYPE_VERDICT: u32 = 0xffff_ff00;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::decode::read_all;
+use super::decode::{read_all, read_verdict};
+use super::expr::Verdict;
 use super::spec::{ChainKind, ChainSpec, Hook, Rule, SetShape, SetSpec, TableSpec};
-use super::{TableFamily, attr, kind};
+use super::{TYPE_VERDICT, TableFamily, attr, kind};
 use crate::error::KernelError;
 use crate::netfilter::{Netfilter, Reply, Subsystem, Writer, attributes, find, text, u32_be};
 
@@ -17,6 +18,8 @@ pub(crate) struct TableState {
     /// Chains that are not as any of ours can be: another type or policy.
     odd: bool,
     sets: BTreeMap<String, SetShape>,
+    /// The maps of verdicts with their elements.
+    verdicts: BTreeMap<String, Vec<VerdictElement>>,
     counters: BTreeMap<String, u64>,
     /// The note beside the first rule of each chain that has one.
     notes: BTreeMap<String, Vec<u8>>,
@@ -38,7 +41,7 @@ impl TableState {
         self.sets
             .iter()
             .filter(|(name, shape)| {
-                let wanted = spec.sets.iter().find(|set| set.name == *name);
+                let wanted = spec.sets.iter().find(|set| set.name == name.as_str());
                 wanted.is_none_or(|set| set.shape() != **shape)
             })
             .map(|(name, _)| name.as_str())
@@ -46,7 +49,12 @@ impl TableState {
 
     /// Whether a set is there as it is to be.
     pub(crate) fn has_set(&self, set: &SetSpec) -> bool {
-        self.sets.get(set.name) == Some(&set.shape())
+        self.sets.get(set.name.as_ref()) == Some(&set.shape())
+    }
+
+    /// The names of the maps of verdicts.
+    pub(crate) fn verdict_maps(&self) -> impl Iterator<Item = &str> {
+        self.verdicts.keys().map(String::as_str)
     }
 
     /// Whether a counter is there.
@@ -76,12 +84,25 @@ impl TableState {
         if let Some(set) = self.wrong_sets(spec).next() {
             return Some(format!("set {set} differs"));
         }
+        if self.verdicts.len() != spec.verdicts.len() {
+            return Some("there are other maps of verdicts".to_owned());
+        }
+        for wanted in &spec.verdicts {
+            let mut elements: Vec<VerdictElement> = wanted.elements.clone();
+            elements.sort_by(|(a, _), (b, _)| a.cmp(b));
+            if self.verdicts.get(&wanted.name) != Some(&elements) {
+                return Some(format!("map {} differs", wanted.name));
+            }
+        }
         let set = spec.sets.iter().find(|set| !self.has_set(set));
         let counter = spec.counters.iter().find(|name| !self.has_counter(name));
         set.map(|set| format!("set {} is missing", set.name))
             .or(counter.map(|name| format!("counter {name} is missing")))
     }
 }
+
+/// Key and verdict of an element.
+type VerdictElement = (Vec<u8>, Verdict);
 
 /// Key and value of an element; the value is empty in a set.
 pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
@@ -130,12 +151,22 @@ impl Reader {
             chain
         });
         let chains = chains.collect();
-        let sets = self.of_table(kind::GET_SET, family, &filter, table, read_set)?;
+        let (mut sets, mut verdicts) = (BTreeMap::new(), BTreeMap::new());
+        for found in self.of_table(kind::GET_SET, family, &filter, table, read_set)? {
+            match found {
+                (name, Some(shape)) => drop(sets.insert(name, shape)),
+                (name, None) => {
+                    let elements = self.verdicts(family, table, &name)?;
+                    verdicts.insert(name, elements);
+                }
+            }
+        }
         Ok(Some(TableState {
             flags: *flags,
             chains,
             odd,
-            sets: sets.into_iter().collect(),
+            sets,
+            verdicts,
             counters: self.counters(family, table)?,
             notes,
         }))
@@ -159,15 +190,38 @@ impl Reader {
         table: &str,
         set: &str,
     ) -> Result<Vec<KeyValue>, KernelError> {
+        self.each_element(family, table, set, read_element)
+    }
+
+    /// Key and verdict of each element of a map of verdicts, in the order of the keys.
+    fn verdicts(
+        &mut self,
+        family: TableFamily,
+        table: &str,
+        map: &str,
+    ) -> Result<Vec<VerdictElement>, KernelError> {
+        let mut found = self.each_element(family, table, map, |bytes| {
+            let (key, _) = read_element(bytes)?;
+            let data = find(find(bytes, attr::ELEM_DATA)?, attr::DATA_VERDICT)?;
+            Some((key, read_verdict(data)?))
+        })?;
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(found)
+    }
+
+    fn each_element<T>(
+        &mut self,
+        family: TableFamily,
+        table: &str,
+        set: &str,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, KernelError> {
         let mut filter = named(attr::TABLE, table);
         filter.put_text(attr::ELEMENTS_SET, set);
         let found = self.of_table(kind::GET_ELEMENT, family, &filter, table, |reply| {
             let list = find(reply.attributes, attr::ELEMENTS)?;
-            Some(
-                attributes(list)
-                    .filter_map(|e| read_element(e.value))
-                    .collect::<Vec<_>>(),
-            )
+            let elements = attributes(list).filter_map(|e| read(e.value));
+            Some(elements.collect::<Vec<T>>())
         })?;
         Ok(found.into_iter().flatten().collect())
     }
@@ -235,16 +289,24 @@ fn read_chain(reply: &Reply<'_>) -> Option<(ChainSpec, bool)> {
     Some((chain(Some(place)), accepts && kind.is_some()))
 }
 
-fn read_set(reply: &Reply<'_>) -> Option<(String, SetShape)> {
+/// A set with its shape; no shape for a map of verdicts.
+fn read_set(reply: &Reply<'_>) -> Option<(String, Option<SetShape>)> {
     let a = reply.attributes;
     let number = |kind| find(a, kind).and_then(u32_be);
+    let name = text(find(a, attr::SET_NAME)?);
+    if number(attr::SET_DATA_TYPE) == Some(TYPE_VERDICT) {
+        return Some((name, None));
+    }
+    let milliseconds = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?));
+    let description = find(a, attr::SET_DESCRIPTION).unwrap_or_default();
     let shape = SetShape {
         flags: number(attr::SET_FLAGS).unwrap_or(0),
         key: number(attr::SET_KEY_LEN)?,
         value: number(attr::SET_DATA_LEN).unwrap_or(0),
-        timeout: find(a, attr::SET_TIMEOUT).is_some(),
+        timeout: find(a, attr::SET_TIMEOUT).and_then(milliseconds),
+        size: find(description, attr::DESCRIPTION_SIZE).and_then(u32_be),
     };
-    Some((text(find(a, attr::SET_NAME)?), shape))
+    Some((name, Some(shape)))
 }
 
 fn read_counter(reply: &Reply<'_>) -> Option<(String, u64)> {

@@ -59,6 +59,8 @@ pub(crate) struct Refusal {
 pub(crate) struct Nft {
     channel: Channel,
     sendable: usize,
+    /// The kernel removes elements that may not be there (since Linux 6.3).
+    can_destroy: bool,
 }
 
 impl Nft {
@@ -71,6 +73,7 @@ impl Nft {
         Ok(Nft {
             channel,
             sendable: SEND_BUFFER,
+            can_destroy: true,
         })
     }
 
@@ -85,7 +88,7 @@ impl Nft {
         if items.is_empty() {
             return Ok(Answer::Done);
         }
-        let all = encode_all(table, items, one_each);
+        let all = encode_all(table, items, one_each, self.can_destroy);
         let mut out = Vec::new();
         // The brackets of a transaction name the subsystem where other messages name nothing.
         let [high, low] = SUBSYSTEM.to_be_bytes();
@@ -103,6 +106,13 @@ impl Nft {
         self.make_room(out.len())?;
         self.channel.send(&out)?;
         let refusals = self.answers(begin, all.len())?;
+        let unknown = |(i, errno): &(usize, i32)| {
+            all[*i].0.kind == super::kind::DESTROY_ELEMENT && *errno == libc::EINVAL
+        };
+        if refusals.iter().any(unknown) {
+            self.can_destroy = false;
+            return self.commit(table, items, one_each);
+        }
         let refused = |(i, errno): (usize, i32)| Refusal {
             items: all[i].1.clone(),
             errno,

@@ -1,7 +1,9 @@
 //! What a table is to be: chains with rules, sets, counters. Plain data.
 
-use super::expr::Expr;
-use super::{SET_MAP, TableFamily};
+use std::borrow::Cow;
+
+use super::expr::{Expr, Verdict};
+use super::{SET_BY_RULES, SET_MAP, SET_TIMED, TableFamily};
 
 /// A table as it is to be.
 #[derive(Clone, Debug)]
@@ -9,6 +11,7 @@ pub(crate) struct TableSpec {
     pub(crate) family: TableFamily,
     pub(crate) chains: Vec<ChainSpec>,
     pub(crate) sets: Vec<SetSpec>,
+    pub(crate) verdicts: Vec<VerdictMap>,
     /// The names of the counters.
     pub(crate) counters: Vec<&'static str>,
 }
@@ -59,8 +62,8 @@ pub(crate) enum Field {
     V6,
     Protocol,
     Port,
-    /// A prefix length, shown by tools as a mark.
-    Length,
+    /// A number of this machine, shown by tools as a mark: a prefix length, for one.
+    Number,
 }
 
 impl Field {
@@ -69,7 +72,7 @@ impl Field {
         match self {
             Field::InterfaceName | Field::V6 => 4,
             Field::Mac => 2,
-            Field::V4 | Field::Protocol | Field::Port | Field::Length => 1,
+            Field::V4 | Field::Protocol | Field::Port | Field::Number => 1,
         }
     }
 
@@ -81,7 +84,7 @@ impl Field {
             Field::Mac => 9,
             Field::Protocol => 12,
             Field::Port => 13,
-            Field::Length => 19,
+            Field::Number => 19,
             Field::InterfaceName => 41,
         }
     }
@@ -100,14 +103,31 @@ pub(super) fn type_of(fields: &[Field]) -> u32 {
 /// A set, or a map when it has values, as it is to be.
 #[derive(Clone, Debug)]
 pub(crate) struct SetSpec {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) key: Vec<Field>,
     pub(crate) value: Vec<Field>,
+    /// Rules put elements in; nobody else does.
+    pub(crate) remembers: Option<Remembers>,
+}
+
+/// How rules put elements in a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remembers {
+    /// Elements go when this many seconds have passed.
+    pub(crate) seconds: u32,
+    /// No more than this many.
+    pub(crate) size: u32,
 }
 
 impl SetSpec {
     pub(super) fn flags(&self) -> u32 {
-        if self.value.is_empty() { 0 } else { SET_MAP }
+        let map = if self.value.is_empty() { 0 } else { SET_MAP };
+        map | self.remembers.map_or(0, |_| SET_TIMED | SET_BY_RULES)
+    }
+
+    /// Milliseconds until elements go.
+    pub(super) fn timeout(&self) -> Option<u64> {
+        self.remembers.map(|r| u64::from(r.seconds) * 1000)
     }
 
     pub(super) fn shape(&self) -> SetShape {
@@ -115,7 +135,8 @@ impl SetSpec {
             flags: self.flags(),
             key: bytes_of(&self.key),
             value: bytes_of(&self.value),
-            timeout: false,
+            timeout: self.timeout(),
+            size: self.remembers.map(|r| r.size),
         }
     }
 }
@@ -126,7 +147,16 @@ pub(super) struct SetShape {
     pub(super) flags: u32,
     pub(super) key: u32,
     pub(super) value: u32,
-    pub(super) timeout: bool,
+    pub(super) timeout: Option<u64>,
+    pub(super) size: Option<u32>,
+}
+
+/// A map that leads to verdicts: part of the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VerdictMap {
+    pub(crate) name: String,
+    pub(crate) key: Vec<Field>,
+    pub(crate) elements: Vec<(Vec<u8>, Verdict)>,
 }
 
 /// An element of a set.

@@ -2,8 +2,9 @@
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
-use super::spec::{ChainSpec, Element, Hook, Rule, SetSpec, bytes_of, type_of};
-use super::{OBJECT_COUNTER, TableFamily, attr, kind};
+use super::encode::write_verdict_data;
+use super::spec::{ChainSpec, Element, Hook, Rule, SetSpec, VerdictMap, bytes_of, type_of};
+use super::{OBJECT_COUNTER, SET_MAP, TYPE_VERDICT, TableFamily, attr, kind};
 use crate::netfilter::Writer;
 
 /// Bytes of the elements of one message: an attribute's length has 16 bits.
@@ -27,6 +28,8 @@ pub(crate) enum Item {
     Make(Message),
     /// Put an element in; an equal one may be there.
     Add(Element),
+    /// Put an element in a map in place of any that has its key.
+    Replace(Element),
     /// Take an element out.
     Remove(Element),
 }
@@ -122,7 +125,7 @@ impl Message {
     pub(crate) fn new_set(family: TableFamily, table: &str, set: &SetSpec, id: u32) -> Message {
         let what = format!("make set {}", set.name);
         Message::new(kind::NEW_SET, family, NLM_F_CREATE, table, what, |w| {
-            w.put_text(attr::SET_NAME, set.name);
+            w.put_text(attr::SET_NAME, &set.name);
             put_u32(w, attr::SET_FLAGS, set.flags());
             put_u32(w, attr::SET_KEY_TYPE, type_of(&set.key));
             put_u32(w, attr::SET_KEY_LEN, bytes_of(&set.key));
@@ -131,6 +134,58 @@ impl Message {
                 put_u32(w, attr::SET_DATA_LEN, bytes_of(&set.value));
             }
             put_u32(w, attr::SET_ID, id);
+            if let Some(timeout) = set.timeout() {
+                w.put(attr::SET_TIMEOUT, &timeout.to_be_bytes());
+            }
+            if let Some(remembers) = set.remembers {
+                w.nest(attr::SET_DESCRIPTION, |w| {
+                    put_u32(w, attr::DESCRIPTION_SIZE, remembers.size);
+                });
+            }
+        })
+    }
+
+    /// Makes a map of verdicts without elements. `id` is unique in the transaction.
+    pub(crate) fn new_verdict_map(
+        family: TableFamily,
+        table: &str,
+        map: &VerdictMap,
+        id: u32,
+    ) -> Message {
+        let what = format!("make map {}", map.name);
+        Message::new(kind::NEW_SET, family, NLM_F_CREATE, table, what, |w| {
+            w.put_text(attr::SET_NAME, &map.name);
+            put_u32(w, attr::SET_FLAGS, SET_MAP);
+            put_u32(w, attr::SET_KEY_TYPE, type_of(&map.key));
+            put_u32(w, attr::SET_KEY_LEN, bytes_of(&map.key));
+            put_u32(w, attr::SET_DATA_TYPE, TYPE_VERDICT);
+            put_u32(w, attr::SET_ID, id);
+        })
+    }
+
+    /// Adds the elements of a map of verdicts.
+    pub(crate) fn fill_verdict_map(family: TableFamily, table: &str, map: &VerdictMap) -> Message {
+        let what = format!("fill map {}", map.name);
+        Message::new(kind::NEW_ELEMENT, family, NLM_F_CREATE, table, what, |w| {
+            w.put_text(attr::ELEMENTS_SET, &map.name);
+            w.nest(attr::ELEMENTS, |w| {
+                for (key, verdict) in &map.elements {
+                    w.nest(attr::LIST_ELEM, |w| {
+                        w.nest(attr::ELEM_KEY, |w| {
+                            w.put(attr::DATA_VALUE, key);
+                        });
+                        w.nest(attr::ELEM_DATA, |w| write_verdict_data(w, verdict));
+                    });
+                }
+            });
+        })
+    }
+
+    /// Takes all elements out of a set.
+    pub(crate) fn empty_set(family: TableFamily, table: &str, set: &str) -> Message {
+        let what = format!("empty set {set}");
+        Message::new(kind::DEL_ELEMENT, family, 0, table, what, |w| {
+            w.put_text(attr::ELEMENTS_SET, set);
         })
     }
 
@@ -153,10 +208,11 @@ impl Message {
     }
 
     /// Adds or removes elements of one set.
-    fn elements(table: &str, of: &Element, add: bool, list: &Writer) -> Message {
-        let (kind, flags, verb) = match add {
-            true => (kind::NEW_ELEMENT, NLM_F_CREATE, "add to"),
-            false => (kind::DEL_ELEMENT, 0, "remove from"),
+    fn elements(table: &str, of: &Element, step: Step, list: &Writer) -> Message {
+        let (kind, flags, verb) = match step {
+            Step::Add => (kind::NEW_ELEMENT, NLM_F_CREATE, "add to"),
+            Step::Remove => (kind::DEL_ELEMENT, 0, "remove from"),
+            Step::Destroy => (kind::DESTROY_ELEMENT, 0, "clear in"),
         };
         let what = format!("{verb} set {}", of.set);
         Message::new(kind, of.family, flags, table, what, |w| {
@@ -164,6 +220,15 @@ impl Message {
             w.put_nest(attr::ELEMENTS, list.bytes());
         })
     }
+}
+
+/// One message's worth of what is to be done to elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Add,
+    Remove,
+    /// Remove if it is there.
+    Destroy,
 }
 
 fn write_hook(w: &mut Writer, hook: &Hook) {
@@ -176,12 +241,12 @@ fn write_hook(w: &mut Writer, hook: &Hook) {
     w.put_text(attr::CHAIN_TYPE, hook.kind.name());
 }
 
-fn write_element(w: &mut Writer, element: &Element, add: bool) {
+fn write_element(w: &mut Writer, element: &Element, step: Step) {
     w.nest(attr::LIST_ELEM, |w| {
         w.nest(attr::ELEM_KEY, |w| {
             w.put(attr::DATA_VALUE, &element.key);
         });
-        if add && !element.value.is_empty() {
+        if step == Step::Add && !element.value.is_empty() {
             w.nest(attr::ELEM_DATA, |w| {
                 w.put(attr::DATA_VALUE, &element.value);
             });
@@ -190,41 +255,52 @@ fn write_element(w: &mut Writer, element: &Element, add: bool) {
 }
 
 /// The messages of a transaction, each with the range of the items that it carries out. Elements
-/// of one set that follow each other share messages, unless each is to have its own.
+/// of one set that follow each other share messages, unless each is to have its own. Without
+/// `can_destroy` an element in place of another is sent as if there were none.
 pub(super) fn messages(
     table: &str,
     items: &[Item],
     one_each: bool,
+    can_destroy: bool,
 ) -> Vec<(Message, std::ops::Range<usize>)> {
     let mut all = Vec::new();
     let mut at = 0;
     while let Some(item) = items.get(at) {
-        let (first, add) = match item {
+        let (first, steps): (_, &[Step]) = match item {
             Item::Make(message) => {
                 all.push((message.clone(), at..at + 1));
                 at += 1;
                 continue;
             }
-            Item::Add(element) => (element, true),
-            Item::Remove(element) => (element, false),
+            Item::Add(element) => (element, &[Step::Add]),
+            Item::Replace(element) if can_destroy => (element, &[Step::Destroy, Step::Add]),
+            Item::Replace(element) => (element, &[Step::Add]),
+            Item::Remove(element) => (element, &[Step::Remove]),
         };
-        let (start, mut list) = (at, Writer::default());
-        while let Some(element) = items.get(at).and_then(|item| same_set(item, first, add)) {
-            let full = one_each || list.bytes().len() > ELEMENTS_LIMIT;
-            if at > start && full {
+        let (start, mut lists) = (at, vec![Writer::default(); steps.len()]);
+        while let Some(element) = items.get(at).and_then(|next| same_set(next, item)) {
+            let full = lists.iter().any(|list| list.bytes().len() > ELEMENTS_LIMIT);
+            if at > start && (one_each || full) {
                 break;
             }
-            write_element(&mut list, element, add);
+            for (list, step) in lists.iter_mut().zip(steps) {
+                write_element(list, element, *step);
+            }
             at += 1;
         }
-        all.push((Message::elements(table, first, add, &list), start..at));
+        for (list, step) in lists.iter().zip(steps) {
+            all.push((Message::elements(table, first, *step, list), start..at));
+        }
     }
     all
 }
 
-fn same_set<'a>(item: &'a Item, first: &Element, add: bool) -> Option<&'a Element> {
-    let element = match (item, add) {
-        (Item::Add(element), true) | (Item::Remove(element), false) => element,
+/// The element of an item that does the same to the same set as another.
+fn same_set<'a>(item: &'a Item, other: &Item) -> Option<&'a Element> {
+    let (element, first) = match (item, other) {
+        (Item::Add(element), Item::Add(first))
+        | (Item::Replace(element), Item::Replace(first))
+        | (Item::Remove(element), Item::Remove(first)) => (element, first),
         _ => return None,
     };
     (element.set == first.set && element.family == first.family).then_some(element)
@@ -246,13 +322,13 @@ mod tests {
     #[test]
     fn elements_share_messages_that_stay_below_the_limit_of_an_attribute() {
         let items: Vec<Item> = (0..5_000).map(|i| Item::Add(element(i))).collect();
-        let sent = messages("t", &items, false);
+        let sent = messages("t", &items, false, true);
         assert_eq!(sent.len(), 2);
         assert_eq!(sent[0].1.end, sent[1].1.start);
         assert_eq!(sent[1].1.end, 5_000);
         let bytes: usize = sent.iter().map(|(m, _)| m.body.bytes().len()).sum();
         assert!(bytes < 5_000 * 20, "{bytes}: constant per element");
-        assert_eq!(messages("t", &items[..7], true).len(), 7);
+        assert_eq!(messages("t", &items[..7], true, true).len(), 7);
     }
 
     #[test]
@@ -262,10 +338,22 @@ mod tests {
             Item::Add(element(1)),
             Item::Add(element(2)),
         ];
-        let ranges: Vec<_> = messages("t", &items, false)
+        let ranges: Vec<_> = messages("t", &items, false, true)
             .into_iter()
             .map(|(_, r)| r)
             .collect();
         assert_eq!(ranges, [0..1, 1..3]);
+    }
+
+    #[test]
+    fn what_is_replaced_is_cleared_and_added_together() {
+        let items: Vec<Item> = (0..3).map(|i| Item::Replace(element(i))).collect();
+        let kinds = |can_destroy| -> Vec<(u8, std::ops::Range<usize>)> {
+            let sent = messages("t", &items, false, can_destroy);
+            sent.into_iter().map(|(m, range)| (m.kind, range)).collect()
+        };
+        let both = [(kind::DESTROY_ELEMENT, 0..3), (kind::NEW_ELEMENT, 0..3)];
+        assert_eq!(kinds(true), both);
+        assert_eq!(kinds(false), [(kind::NEW_ELEMENT, 0..3)]);
     }
 }

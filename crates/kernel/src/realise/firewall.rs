@@ -10,7 +10,10 @@
 mod bridge;
 mod commit;
 mod observe;
+mod parts;
+mod reserved;
 mod rules;
+mod services;
 mod sets;
 mod tag;
 mod words;
@@ -131,8 +134,7 @@ impl Firewall {
                 }
             }
         }
-        self.elements(changes, Which::Upserts, &mut plan, failures);
-        self.carry_out(plan, failures);
+        self.elements(changes, Which::Upserts, plan, failures);
         forget_flows(&changes.host_ports, Which::Upserts, failures);
     }
 
@@ -144,22 +146,23 @@ impl Firewall {
             Change::Upsert(_) => None,
         });
         match gone {
-            None => self.elements(changes, Which::Deletes, &mut plan, failures),
-            Some(row) => match self.states() {
-                Ok(states) => plan.extend(row, states.into_keys().map(delete_table)),
-                Err(error) => failures.push(RowFailure::of(FirewallRow::TABLE, &row.key(), &error)),
-            },
+            None => self.elements(changes, Which::Deletes, plan, failures),
+            Some(row) => {
+                match self.states() {
+                    Ok(states) => plan.extend(row, states.into_keys().map(delete_table)),
+                    Err(error) => {
+                        failures.push(RowFailure::of(FirewallRow::TABLE, &row.key(), &error));
+                    }
+                }
+                self.carry_out(plan, failures);
+            }
         }
-        self.carry_out(plan, failures);
         forget_flows(&changes.host_ports, Which::Deletes, failures);
     }
 
     fn carry_out(&mut self, plan: Plan<'_>, failures: &mut Vec<RowFailure>) {
         match self.sockets() {
-            Ok((nft, reader)) => {
-                let mut before = |element: &Element| observe::host_port_elements(reader, element);
-                plan.carry_out(nft, &mut before, failures);
-            }
+            Ok((nft, _)) => plan.carry_out(nft, failures),
             Err(error) => failures.push(RowFailure {
                 table: FirewallRow::TABLE,
                 ..RowFailure::whole(&error)
@@ -195,31 +198,40 @@ impl Firewall {
         nft.commit(TABLE, &items, true).map(drop)
     }
 
+    /// Carries out what `plan` holds and the elements of `changes`. What others lead to is there
+    /// before them, and goes after them.
     fn elements<'a>(
         &mut self,
         changes: &'a ChangeSet,
         which: Which,
-        plan: &mut Plan<'a>,
+        plan: Plan<'a>,
         failures: &mut Vec<RowFailure>,
     ) {
-        add(&changes.vteps, which, plan, sets::of_vtep);
-        add(&changes.inner_sources, which, plan, sets::of_inner_source);
-        add(&changes.cluster_nets, which, plan, sets::of_cluster_net);
-        add(&changes.host_ports, which, plan, sets::of_host_port);
-        for change in &changes.port_guards {
-            match (port_name(change.row()), which.of(change)) {
-                (_, false) => {}
-                (Some(name), true) => {
-                    let elements = sets::of_port_guard(change.row(), &name);
-                    plan.extend(change.row(), elements.into_iter().map(which.item()));
-                }
-                (None, true) => failures.push(RowFailure::absent(
-                    PortGuardRow::TABLE,
-                    &change.row().key(),
-                    "a port of that kind",
-                )),
-            }
+        use sets::{host_ports, peers, services};
+        let mut filling = Filling {
+            firewall: self,
+            which,
+            plan,
+            failures,
+        };
+        filling.rows(&changes.vteps, peers::of_vtep);
+        filling.rows(&changes.inner_sources, peers::of_inner_source);
+        filling.rows(&changes.cluster_nets, peers::of_cluster_net);
+        filling.rows(&changes.local_pods, services::of_local_pod);
+        filling.rows(&changes.host_ports, host_ports::of_host_port);
+        filling.port_guards(&changes.port_guards);
+        let parts: [&dyn Fn(&mut Filling<'a, '_>); 5] = [
+            &|f| f.rows(&changes.backends, services::of_backend),
+            &|f| f.rows(&changes.members, services::of_member),
+            &|f| f.rows(&changes.source_ranges, services::of_source_range),
+            &|f| f.rows(&changes.cluster_ips, services::of_cluster_ip),
+            &|f| f.rows(&changes.frontends, services::of_frontend),
+        ];
+        match which {
+            Which::Upserts => parts.iter().for_each(|part| part(&mut filling)),
+            Which::Deletes => parts.iter().rev().for_each(|part| part(&mut filling)),
         }
+        filling.flush();
     }
 
     /// What has been dropped since the tables were made.
@@ -264,6 +276,10 @@ fn table_items<'a>(
     make(Message::new_table(family, TABLE));
     if let Some(state) = state {
         make(Message::delete_rules(family, TABLE));
+        for map in state.verdict_maps() {
+            make(Message::empty_set(family, TABLE, map));
+            make(Message::delete_set(family, TABLE, map));
+        }
         state
             .chains()
             .for_each(|chain| make(Message::delete_chain(family, TABLE, chain)));
@@ -271,7 +287,8 @@ fn table_items<'a>(
             .wrong_sets(spec)
             .for_each(|set| make(Message::delete_set(family, TABLE, set)));
     }
-    for (id, set) in (1..).zip(&spec.sets) {
+    let mut ids = 1..;
+    for (set, id) in spec.sets.iter().zip(&mut ids) {
         if !state.is_some_and(|state| state.has_set(set)) {
             make(Message::new_set(family, TABLE, set, id));
         }
@@ -283,6 +300,10 @@ fn table_items<'a>(
     }
     for chain in &spec.chains {
         make(Message::new_chain(family, TABLE, chain));
+    }
+    for (map, id) in spec.verdicts.iter().zip(&mut ids) {
+        make(Message::new_verdict_map(family, TABLE, map, id));
+        make(Message::fill_verdict_map(family, TABLE, map));
     }
     for chain in &spec.chains {
         for (i, rule) in chain.rules.iter().enumerate() {
@@ -306,25 +327,63 @@ impl Which {
         matches!(change, Change::Upsert(_)) == (self == Which::Upserts)
     }
 
-    fn item(self) -> fn(Element) -> Item {
-        match self {
-            Which::Upserts => Item::Add,
-            Which::Deletes => Item::Remove,
+    /// What is to be done to an element; one of a map takes the place of any that has its key.
+    fn item(self, element: Element) -> Item {
+        match (self, element.value.is_empty()) {
+            (Which::Upserts, true) => Item::Add(element),
+            (Which::Upserts, false) => Item::Replace(element),
+            (Which::Deletes, _) => Item::Remove(element),
         }
     }
 }
 
-fn add<'a, R: Row + Subject + 'a>(
-    changes: &'a [Change<R>],
+/// Elements on their way, a transaction at a time.
+struct Filling<'a, 'f> {
+    firewall: &'f mut Firewall,
     which: Which,
-    plan: &mut Plan<'a>,
-    elements: fn(&R) -> Vec<Element>,
-) {
-    for change in changes.iter().filter(|change| which.of(change)) {
-        plan.extend(
-            change.row(),
-            elements(change.row()).into_iter().map(which.item()),
-        );
+    plan: Plan<'a>,
+    failures: &'f mut Vec<RowFailure>,
+}
+
+impl<'a> Filling<'a, '_> {
+    fn row(&mut self, row: &'a dyn Subject, elements: Vec<Element>) {
+        let which = self.which;
+        let items = elements.into_iter().map(|element| which.item(element));
+        self.plan.extend(row, items);
+        if self.plan.is_full() {
+            self.flush();
+        }
+    }
+
+    fn rows<R: Row + Subject + 'a>(
+        &mut self,
+        changes: &'a [Change<R>],
+        elements: fn(&R) -> Vec<Element>,
+    ) {
+        let which = self.which;
+        for change in changes.iter().filter(|change| which.of(change)) {
+            self.row(change.row(), elements(change.row()));
+        }
+    }
+
+    fn port_guards(&mut self, changes: &'a [Change<PortGuardRow>]) {
+        let which = self.which;
+        for change in changes.iter().filter(|change| which.of(change)) {
+            let row = change.row();
+            match port_name(row) {
+                Some(name) => self.row(row, sets::guards::of_port_guard(row, &name)),
+                None => self.failures.push(RowFailure::absent(
+                    PortGuardRow::TABLE,
+                    &row.key(),
+                    "a port of that kind",
+                )),
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let plan = std::mem::take(&mut self.plan);
+        self.firewall.carry_out(plan, self.failures);
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use seaway_kernel::realise::{Firewall, FirewallWatch};
 use seaway_model::{
-    ClusterNetRow, Device, DropReason, Family, FirewallRow, InnerSourceRow, MacAddr, PortGuardRow,
-    Protocol, VtepRow, Wiring,
+    ClusterNetRow, Device, DropReason, Family, FirewallRow, InnerSourceRow, LocalPodRow, MacAddr,
+    PortGuardRow, Protocol, VtepRow, Wiring,
 };
 use seaway_plan::{Change, ChangeSet, Tables};
 use seaway_testkit::{eventually, packet};
@@ -56,6 +56,10 @@ fn busy(wiring: Wiring) -> Rig {
         None,
         "[fd00::2]:80".parse().expect("valid"),
     );
+    rig.planned.local_pods.insert(LocalPodRow {
+        address: target.ip(),
+        owner: Some(rig.out.id.clone()),
+    });
     if wiring == Wiring::Bridge {
         let mac = MacAddr([2, 0, 0, 0, 0, 9]);
         for address in [[10, 244, 0, 9].into(), IpAddr::from(mac.link_local())] {
@@ -101,11 +105,12 @@ fn every_meddling_is_seen_and_repaired() {
             "table inet seaway { flags dormant; }",
             "flush set inet seaway vteps-v4",
             "flush map inet seaway host-ports-v4",
-            "flush set inet seaway hairpins-at-v4",
+            "flush set inet seaway local-pods-v4",
             "add element inet seaway vteps-v4 { 192.0.2.9 }",
             "add element inet seaway cluster-v4 { 24 . 192.0.2.0 }",
             "add element inet seaway cluster-v4 { 77 . 192.0.2.0 }",
-            "add element inet seaway hairpins-v4 { 10.0.0.1 . 10.0.0.2 . tcp . 80 }",
+            "add element inet seaway local-pods-v4 { 10.0.0.1 . 10.0.0.2 }",
+            "add element inet seaway local-pods-v4 { 10.0.0.1 . 10.0.0.1 }",
             "add element inet seaway host-ports-v4 { tcp . 99 : 10.244.0.2 . 99 }",
             "add set inet seaway mine { type mark; }",
         ];

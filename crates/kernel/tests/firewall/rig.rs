@@ -13,7 +13,7 @@ use seaway_kernel::netns::Netns;
 use seaway_kernel::realise::{Firewall, RowFailure};
 use seaway_model::{
     AttachmentId, ContainerId, Device, DropReason, Family, FirewallRow, HostPortKey, HostPortRow,
-    IfName, MacAddr, PortGuardRow, Protocol, VxlanGuard, Wiring, host_link_name,
+    IfName, LocalPodRow, MacAddr, PortGuardRow, Protocol, VxlanGuard, Wiring, host_link_name,
 };
 use seaway_plan::{ChangeSet, Tables};
 use seaway_testkit::{Wire, eventually, isolate};
@@ -233,6 +233,12 @@ impl Rig {
             id,
             netns,
         };
+        for address in [pod.v4.into(), pod.v6.into()] {
+            let owner = Some(pod.id.clone());
+            self.planned
+                .local_pods
+                .insert(LocalPodRow { address, owner });
+        }
         match self.wiring {
             Wiring::Routed => routed(&pod, name.as_str()),
             Wiring::Bridge => {

@@ -5,9 +5,10 @@
 use seaway_model::{DropReason, Family};
 
 use super::groups;
+use super::parts::Part;
 use super::rules::{filter, inner};
-use super::sets::{PORT_MACS, bridge_sets, port_guards};
-use super::words::{IcmpType, Part, When};
+use super::sets::guards::{PORT_MACS, bridge_sets, port_guards};
+use super::words::{IcmpType, When};
 use crate::nft::{CmpOp, Rule, TableFamily, TableSpec};
 
 /// Router and neighbour discovery.
@@ -62,6 +63,7 @@ pub(super) fn table() -> TableSpec {
             filter("ports", PREROUTING, EARLY, ports),
         ],
         sets: bridge_sets(),
+        verdicts: vec![],
         counters: [
             DropReason::PodSource,
             DropReason::PodMac,

@@ -7,12 +7,14 @@ use seaway_model::Row;
 
 use super::sets::TABLE;
 use crate::error::KernelError;
-use crate::nft::{Answer, Element, Item, Nft, Refusal};
+use crate::nft::{Answer, Item, Nft, Refusal};
 use crate::realise::RowFailure;
 
 /// How often a transaction is tried without what was refused. Each round leaves out all that the
 /// kernel named; it names every wrong message of a round.
 const ROUNDS: usize = 8;
+/// Elements of a transaction.
+const TRANSACTION: usize = 20_000;
 
 /// A row by which a failure is named.
 pub(super) trait Subject {
@@ -48,14 +50,14 @@ impl<'a> Plan<'a> {
         items.into_iter().for_each(|item| self.push(subject, item));
     }
 
+    /// Whether it is enough for a transaction of its own: the kernel's locks are held for as long as
+    /// one takes, and its memory is what all of it needs.
+    pub(super) fn is_full(&self) -> bool {
+        self.items.len() >= TRANSACTION
+    }
+
     /// Carries it all out, as one transaction if the kernel refuses nothing.
-    /// `before` gives all elements of the row that an element of a map is of now.
-    pub(super) fn carry_out(
-        mut self,
-        nft: &mut Nft,
-        before: &mut dyn FnMut(&Element) -> Vec<Element>,
-        failures: &mut Vec<RowFailure>,
-    ) {
+    pub(super) fn carry_out(mut self, nft: &mut Nft, failures: &mut Vec<RowFailure>) {
         let mut one_each = false;
         for _ in 0..ROUNDS {
             match nft.commit(TABLE, &self.items, one_each) {
@@ -63,7 +65,7 @@ impl<'a> Plan<'a> {
                 Ok(Answer::Refused(refusals)) => {
                     let precise = refusals.iter().all(|r| r.items.len() == 1);
                     if one_each || precise {
-                        self.without(refusals, before, failures);
+                        self.without(refusals, failures);
                     }
                     one_each = true;
                 }
@@ -78,12 +80,7 @@ impl<'a> Plan<'a> {
 
     /// Drops what was refused, with all else that its rows asked for. What is gone already need
     /// not be removed; what leads elsewhere is removed first.
-    fn without(
-        &mut self,
-        refusals: Vec<Refusal>,
-        before: &mut dyn FnMut(&Element) -> Vec<Element>,
-        failures: &mut Vec<RowFailure>,
-    ) {
+    fn without(&mut self, refusals: Vec<Refusal>, failures: &mut Vec<RowFailure>) {
         let mut wrong: Vec<(*const (), RowFailure)> = Vec::new();
         let mut items: Vec<Vec<Item>> = std::mem::take(&mut self.items)
             .into_iter()
@@ -93,10 +90,9 @@ impl<'a> Plan<'a> {
             let at = refusal.items.start;
             match (&items[at][..], refusal.errno) {
                 ([Item::Remove(_)], libc::ENOENT) => items[at].clear(),
-                ([Item::Add(element)], libc::EEXIST | libc::EBUSY) if !element.value.is_empty() => {
+                ([Item::Replace(element)], libc::EEXIST | libc::EBUSY) => {
                     let element = element.clone();
-                    let old = before(&element).into_iter().map(Item::Remove);
-                    items[at] = old.chain([Item::Add(element)]).collect();
+                    items[at] = vec![Item::Remove(element.clone()), Item::Add(element)];
                 }
                 _ => {
                     let subject = self.subjects[at];

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use seaway_model::{
-    ClusterNetRow, Device, Family, FirewallRow, HostPortRow, IfName, InnerSourceRow, LinkRow,
-    PortGuardRow, Row, VtepRow, host_link_name,
+    ClusterIpRow, ClusterNetRow, Device, Family, FirewallRow, IfName, InnerSourceRow, LinkRow,
+    PortGuardRow, Row, View, VtepRow, host_link_name,
 };
 use seaway_plan::{Table, Tables};
 
-use super::sets::{self, Parts, TABLE};
+use super::sets::{Parts, TABLE, guards, host_ports, peers, services};
 use super::{NOTED, States, rules, tag};
 use crate::error::KernelError;
 use crate::nft::{Element, Reader, TableFamily};
@@ -75,8 +75,9 @@ pub(super) fn elements(
         for family in Family::ALL {
             found.peers(family, tables)?;
             for at in [false, true] {
-                found.host_ports(family, at, planned, &mut tables.host_ports)?;
+                found.host_ports(family, at, planned, tables)?;
             }
+            found.services(family, planned, tables)?;
         }
     }
     if states.contains_key(&TableFamily::Bridge) {
@@ -107,15 +108,15 @@ impl Found<'_> {
         Ok(all.into_iter().map(element).collect())
     }
 
-    /// The rows of a set whose rows have one element each.
-    fn plain<R: Row>(
+    /// The rows of a set, one by one: those of which `row` makes none are strays.
+    fn each<R: Row>(
         &mut self,
         set: &'static str,
         rows: &mut Table<R>,
-        row: impl Fn(&mut Parts<'_>) -> Option<R>,
+        row: impl Fn(&Element) -> Option<R>,
     ) -> Result<(), KernelError> {
         for element in self.read(TableFamily::Inet, set)? {
-            match row(&mut Parts(&element.key)) {
+            match row(&element) {
                 Some(row) => drop(rows.insert(row)),
                 None => self.strays.push(element),
             }
@@ -123,20 +124,30 @@ impl Found<'_> {
         Ok(())
     }
 
+    /// The rows of a set that all they say is in the key.
+    fn plain<R: Row>(
+        &mut self,
+        set: &'static str,
+        rows: &mut Table<R>,
+        row: impl Fn(&mut Parts<'_>) -> Option<R>,
+    ) -> Result<(), KernelError> {
+        self.each(set, rows, |element| row(&mut Parts(&element.key)))
+    }
+
     fn peers(&mut self, family: Family, tables: &mut Tables) -> Result<(), KernelError> {
-        self.plain(sets::vteps(family), &mut tables.vteps, |parts| {
+        self.plain(peers::vteps(family), &mut tables.vteps, |parts| {
             let address = parts.address(family)?;
             Some(VtepRow { address })
         })?;
         for inner in Family::ALL {
-            let set = sets::inner_sources(family, inner);
+            let set = peers::inner_sources(family, inner);
             self.plain(set, &mut tables.inner_sources, |parts| {
                 let vtep = parts.address(family)?;
                 let net = parts.net(inner)?;
                 Some(InnerSourceRow { vtep, net })
             })?;
         }
-        let set = sets::cluster_nets(family);
+        let set = peers::cluster_nets(family);
         self.plain(set, &mut tables.cluster_nets, |parts| {
             let net = parts.net(family)?;
             Some(ClusterNetRow { net })
@@ -148,28 +159,51 @@ impl Found<'_> {
         family: Family,
         at: bool,
         planned: &Tables,
-        rows: &mut Table<HostPortRow>,
+        tables: &mut Tables,
     ) -> Result<(), KernelError> {
-        let pairs = self.read(TableFamily::Inet, sets::hairpins(family, at))?;
-        let mut pairs: HashSet<Element> = pairs.into_iter().collect();
-        for element in self.read(TableFamily::Inet, sets::host_ports(family, at))? {
-            let row = sets::read_host_port(family, at, &element.key, &element.value);
-            let Some(mut row) = row else {
-                self.strays.push(element);
-                continue;
-            };
+        let set = host_ports::host_ports(family, at);
+        self.each(set, &mut tables.host_ports, |element| {
+            let mut row = host_ports::read_host_port(family, at, &element.key, &element.value)?;
             let known = planned.host_ports.get(&row.key);
             row.owner = known.and_then(|known| known.owner.clone());
-            // A row without its second element is not in force, or nobody's.
-            let others = &sets::of_host_port(&row)[1..];
-            match (others.iter().all(|e| pairs.remove(e)), known) {
-                (true, _) => drop(rows.insert(row)),
-                (false, Some(_)) => {}
-                (false, None) => self.strays.push(element),
-            }
+            Some(row)
+        })
+    }
+
+    fn services(
+        &mut self,
+        family: Family,
+        planned: &Tables,
+        tables: &mut Tables,
+    ) -> Result<(), KernelError> {
+        self.each(services::backends(family), &mut tables.backends, |e| {
+            services::read_backend(family, e)
+        })?;
+        self.plain(services::members(family), &mut tables.members, |parts| {
+            services::read_member(family, parts)
+        })?;
+        let set = services::source_ranges(family);
+        self.plain(set, &mut tables.source_ranges, |parts| {
+            services::read_source_range(family, parts)
+        })?;
+        for view in [View::Everyone, View::Outside] {
+            let set = services::frontends(view, family);
+            self.each(set, &mut tables.frontends, |e| {
+                services::read_frontend(view, family, e)
+            })?;
         }
-        self.strays.extend(pairs);
-        Ok(())
+        let set = services::cluster_ips(family);
+        self.plain(set, &mut tables.cluster_ips, |parts| {
+            let address = parts.address(family)?;
+            Some(ClusterIpRow { address })
+        })?;
+        let set = services::local_pods(family);
+        self.plain(set, &mut tables.local_pods, |parts| {
+            let mut row = services::read_local_pod(family, parts)?;
+            let known = planned.local_pods.get(&row.address);
+            row.owner = known.and_then(|known| known.owner.clone());
+            Some(row)
+        })
     }
 
     fn port_guards(
@@ -178,16 +212,16 @@ impl Found<'_> {
         rows: &mut Table<PortGuardRow>,
     ) -> Result<(), KernelError> {
         let devices = devices(planned);
-        let macs = self.read(TableFamily::Bridge, sets::PORT_MACS)?;
+        let macs = self.read(TableFamily::Bridge, guards::PORT_MACS)?;
         let mut macs: HashSet<Element> = macs.into_iter().collect();
         for family in Family::ALL {
-            for element in self.read(TableFamily::Bridge, sets::port_guards(family))? {
+            for element in self.read(TableFamily::Bridge, guards::port_guards(family))? {
                 let row = read_port_guard(family, &element.key, &devices);
                 let Some((row, name)) = row.filter(|(row, _)| is_the_one(row, planned)) else {
                     self.strays.push(element);
                     continue;
                 };
-                let others = &sets::of_port_guard(&row, &name)[1..];
+                let others = &guards::of_port_guard(&row, &name)[1..];
                 let known = planned.port_guards.get(&row.key());
                 match (others.iter().all(|e| macs.remove(e)), known) {
                     (true, _) => drop(rows.insert(row)),
@@ -236,20 +270,4 @@ fn read_port_guard(
         mac,
     };
     Some((row, name))
-}
-
-/// The elements of the port of the node that has the key of an element now. What cannot be read is
-/// met again by the next observation.
-pub(super) fn host_port_elements(reader: &mut Reader, wanted: &Element) -> Vec<Element> {
-    let all = reader
-        .elements(wanted.family, TABLE, wanted.set)
-        .unwrap_or_default();
-    let found = all.into_iter().find(|(key, _)| *key == wanted.key);
-    let row = found.and_then(|(key, value)| {
-        let families = Family::ALL.into_iter();
-        let mut maps = families.flat_map(|family| [false, true].map(|at| (family, at)));
-        let (family, at) = maps.find(|(f, at)| sets::host_ports(*f, *at) == wanted.set)?;
-        sets::read_host_port(family, at, &key, &value)
-    });
-    row.map(|row| sets::of_host_port(&row)).unwrap_or_default()
 }

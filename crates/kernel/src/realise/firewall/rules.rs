@@ -2,20 +2,27 @@
 //!
 //! In the order in which a packet meets them:
 //! 1. prerouting: what a Pod may not send is dropped, before conntrack sees it;
-//! 2. prerouting and output: ports of the node lead to Pods;
+//! 2. prerouting and output: Services refuse or drop what no backend takes, then Services and ports
+//!    of the node lead to Pods;
 //! 3. input: VXLAN frames are admitted, loopback traffic gets its addresses back;
 //! 4. forward: flows of Pods are counted first and last, so that what others drop shows;
-//! 5. postrouting: Pods that leave the cluster get the node's address.
+//! 5. postrouting: Pods that leave the cluster get the node's address, and so do those whom a
+//!    Service leads to where their own would not be answered.
 //!
-//! The rules of a bridge are in [`super::bridge`]. Data are in sets ([`super::sets`]).
+//! The rules of a bridge are in [`super::bridge`], those of Services in [`super::services`], those of
+//! addresses that only this node uses in [`super::reserved`]. Data are in sets ([`super::sets`]).
 
 use ipnet::IpNet;
-use seaway_model::{DropReason, Family, FirewallRow, VxlanGuard, Wiring};
+use seaway_model::{DropReason, Family, FirewallRow, ServiceRules, VxlanGuard, Wiring};
 
-use super::sets::{cluster_nets, hairpins, host_ports, inet_sets, inner_sources, vteps};
-use super::words::{Part, When, alias, link_local, loopback, multicast, unspecified};
-use super::{bridge, groups};
-use crate::nft::{ChainKind, ChainSpec, Hook, Rule, TableFamily, TableSpec};
+use super::parts::Part;
+use super::sets::host_ports::host_ports;
+use super::sets::inet_sets;
+use super::sets::peers::{cluster_nets, inner_sources, vteps};
+use super::sets::services::local_pods;
+use super::words::{When, alias, link_local, multicast, unspecified};
+use super::{bridge, groups, reserved, services};
+use crate::nft::{ChainKind, ChainSpec, Hook, Rule, TableFamily, TableSpec, VerdictMap};
 
 /// The first counter of flows of Pods that are forwarded.
 pub(super) const FORWARD_IN: &str = "forward-in";
@@ -39,6 +46,8 @@ const LATE: i32 = 300;
 const FIRST: i32 = -2_000_000_000;
 const LAST: i32 = 2_000_000_000;
 
+/// Ports of the node.
+const HOST_PORTS: &str = "host-ports";
 /// The chains of what a Pod sends.
 const FROM_POD: &str = "from-pod";
 const FROM_POD_ICMPV6: &str = "from-pod-icmpv6";
@@ -94,6 +103,7 @@ fn arp_table() -> TableSpec {
         family: TableFamily::Arp,
         chains: vec![filter("input", 0, 0, rules)],
         sets: vec![],
+        verdicts: vec![],
         counters: vec![DropReason::PodArp.as_str()],
     }
 }
@@ -108,25 +118,32 @@ fn inet_table(row: &FirewallRow) -> TableSpec {
         chains.extend(Family::ALL.map(|family| leaving_chain(row, family)));
     }
     chains.extend(pod_chains(row));
+    chains.push(inner(HOST_PORTS, to_host_ports()));
+    chains.extend(service_chains(row));
     chains.extend([
         filter("prerouting", PREROUTING, RAW, prerouting(row)),
         base(
-            "host-ports",
+            "translate",
             Nat,
             PREROUTING,
             TRANSLATE_DESTINATION,
-            to_host_ports(),
+            translate(row, services::balance::arriving),
         ),
         base(
-            "host-ports-output",
+            "translate-output",
             Nat,
             OUTPUT,
             TRANSLATE_DESTINATION,
-            to_host_ports(),
+            translate(row, |_, _| services::balance::made_here()),
         ),
-        filter("loopback-output", OUTPUT, RAW - 10, from_loopback()),
+        filter(
+            "loopback-output",
+            OUTPUT,
+            RAW - 10,
+            reserved::from_loopback(row),
+        ),
         filter("input", INPUT, 0, input(row)),
-        filter("loopback-input", INPUT, LATE, back_to_loopback()),
+        filter("loopback-input", INPUT, LATE, reserved::back_to_loopback()),
         filter(
             "forward-first",
             FORWARD,
@@ -146,19 +163,63 @@ fn inet_table(row: &FirewallRow) -> TableSpec {
             TRANSLATE_SOURCE,
             postrouting(row),
         ),
-        filter("loopback-postrouting", POSTROUTING, LATE, alias_stays()),
+        filter(
+            "loopback-postrouting",
+            POSTROUTING,
+            LATE,
+            reserved::staying(row),
+        ),
     ]);
     let mut counters = vec![FORWARD_IN, FORWARD_OUT];
     counters.extend(DropReason::ALL.map(DropReason::as_str));
     TableSpec {
         family: TableFamily::Inet,
         chains,
-        sets: inet_sets(),
+        sets: inet_sets(row.services.as_ref()),
+        verdicts: service_maps(row),
         counters,
     }
 }
 
-fn pods(wiring: Wiring) -> u32 {
+/// The chains of Services.
+fn service_chains(row: &FirewallRow) -> Vec<ChainSpec> {
+    let Some(rules) = &row.services else {
+        return Vec::new();
+    };
+    let mut chains = services::filter::chains(rules, pods(row.wiring));
+    chains.extend(services::invalid::chains(row, pods(row.wiring)));
+    chains.extend(services::balance::chains(rules, HOST_PORTS));
+    chains.extend(services::source::chains(rules));
+    let remembered = services::source::first(rules);
+    if !remembered.is_empty() {
+        // What leads to the node itself does not come to postrouting.
+        let (kind, priority) = (ChainKind::Nat, TRANSLATE_SOURCE);
+        chains.push(base("remember-input", kind, INPUT, priority, remembered));
+    }
+    chains
+}
+
+fn service_maps(row: &FirewallRow) -> Vec<VerdictMap> {
+    let Some(rules) = &row.services else {
+        return Vec::new();
+    };
+    [
+        services::filter::maps(),
+        services::balance::maps(rules),
+        services::source::maps(rules),
+    ]
+    .concat()
+}
+
+/// Services come before ports of the node.
+fn translate(row: &FirewallRow, balanced: fn(&ServiceRules, u32) -> Vec<Rule>) -> Vec<Rule> {
+    match &row.services {
+        Some(rules) => balanced(rules, pods(row.wiring)),
+        None => vec![When::always().go(HOST_PORTS)],
+    }
+}
+
+pub(super) fn pods(wiring: Wiring) -> u32 {
     match wiring {
         Wiring::Routed => groups::PODS,
         Wiring::Bridge => groups::BRIDGE,
@@ -176,26 +237,14 @@ fn prerouting(row: &FirewallRow) -> Vec<Rule> {
         rules.push(When::from_group(groups::PODS).drop(DropReason::PodSource));
     }
     rules.push(When::from_loopback().accept());
-    rules.extend(alias_of_nobody());
+    rules.extend(reserved::of_nobody(row));
     rules
-}
-
-fn alias_of_nobody() -> Vec<Rule> {
-    let rules = Family::ALL.map(|family| {
-        let of = || When::of_family(family);
-        let alias = alias(family);
-        [
-            of().source(alias).drop(DropReason::LoopbackAlias),
-            of().destination(alias).drop(DropReason::LoopbackAlias),
-        ]
-    });
-    rules.concat()
 }
 
 /// What a Pod sends.
 fn pod_chains(row: &FirewallRow) -> [ChainSpec; 2] {
     let mut rules = vec![When::always().protocol(ICMPV6).go(FROM_POD_ICMPV6)];
-    rules.extend(alias_of_nobody());
+    rules.extend(reserved::of_no_pod(row));
     if let Some(vxlan) = &row.vxlan {
         let to_vtep = When::always().udp_to(vxlan.port).for_node();
         rules.push(to_vtep.drop(DropReason::PodToVtep));
@@ -212,16 +261,16 @@ fn pod_chains(row: &FirewallRow) -> [ChainSpec; 2] {
     }
     rules.push(When::always().not_routed_back().drop(DropReason::PodSource));
     [
-        inner(FROM_POD_ICMPV6, pod_icmpv6(row.wiring)),
+        inner(FROM_POD_ICMPV6, pod_icmpv6(row)),
         inner(FROM_POD, rules),
     ]
 }
 
-fn pod_icmpv6(wiring: Wiring) -> Vec<Rule> {
+fn pod_icmpv6(row: &FirewallRow) -> Vec<Rule> {
     let of_type = |kind| When::always().icmp6(kind);
     let link_local = || When::of_family(Family::V6).source_in(&link_local());
-    let mut rules = alias_of_nobody();
-    match wiring {
+    let mut rules = reserved::of_no_pod(row);
+    match row.wiring {
         Wiring::Routed => {
             // Every kernel asks for routers unless it is told not to.
             rules.push(of_type(bridge::ROUTERS_WANTED).drop_silently());
@@ -258,49 +307,6 @@ fn to_host_ports() -> Vec<Rule> {
     rules.concat()
 }
 
-/// Is there a port of the node for what is sent from its loopback address to itself? Then another
-/// address stands for it until it is back, because the kernel does not route loopback addresses.
-fn from_loopback() -> Vec<Rule> {
-    let rules = Family::ALL.map(|family| {
-        let looped = || {
-            When::of_family(family)
-                .source(loopback(family))
-                .destination(loopback(family))
-        };
-        let port = [Part::Protocol, Part::Port];
-        let by_any = looped().leads(host_ports(family, false), &port);
-        let at = [Part::Alias(family), Part::Protocol, Part::Port];
-        let by_one = looped().leads(host_ports(family, true), &at);
-        [by_any, by_one].map(|when| when.rewrite_ends(alias(family)))
-    });
-    rules.concat()
-}
-
-fn back_to_loopback() -> Vec<Rule> {
-    let rules = Family::ALL.map(|family| {
-        When::of_family(family)
-            .source(alias(family))
-            .destination(alias(family))
-            .rewrite_ends(loopback(family))
-    });
-    rules.to_vec()
-}
-
-fn alias_stays() -> Vec<Rule> {
-    let rules = Family::ALL.map(|family| {
-        let leaving = || When::to_wire().family(family);
-        [
-            leaving()
-                .source(alias(family))
-                .drop(DropReason::LoopbackAlias),
-            leaving()
-                .destination(alias(family))
-                .drop(DropReason::LoopbackAlias),
-        ]
-    });
-    rules.concat()
-}
-
 fn input(row: &FirewallRow) -> Vec<Rule> {
     let to_vtep = |vxlan: &VxlanGuard| When::always().udp_to(vxlan.port).go("vxlan");
     row.vxlan.iter().map(to_vtep).collect()
@@ -326,7 +332,7 @@ fn vxlan_chains(vxlan: &VxlanGuard) -> [ChainSpec; 3] {
     ];
     let packet = |family| {
         let mut rules = Vec::new();
-        for (_, length) in vxlan.inner_lengths.iter().filter(|(f, _)| *f == family) {
+        for (_, length) in vxlan.inner_lengths.iter().filter(is_family(family)) {
             let key = [
                 Part::Source(underlay),
                 Part::Length(*length),
@@ -348,6 +354,11 @@ fn vxlan_chains(vxlan: &VxlanGuard) -> [ChainSpec; 3] {
     ]
 }
 
+/// Of pairs of family and length, those of a family.
+pub(super) fn is_family(family: Family) -> impl Fn(&&(Family, u8)) -> bool {
+    move |(of, _)| *of == family
+}
+
 fn forwarded(wiring: Wiring, counter: &str) -> Vec<Rule> {
     let pods = pods(wiring);
     vec![
@@ -359,32 +370,35 @@ fn forwarded(wiring: Wiring, counter: &str) -> Vec<Rule> {
 }
 
 fn postrouting(row: &FirewallRow) -> Vec<Rule> {
-    let mut rules = Vec::new();
+    let services = row.services.as_ref();
+    let mut rules: Vec<Rule> = services.map(services::source::first).unwrap_or_default();
     for family in Family::ALL {
         let of = || When::of_family(family);
-        rules.push(of().source(alias(family)).masquerade());
+        let alias = || of().source(alias(family));
+        // To the node itself: there it gets the loopback address back when it is answered.
+        rules.push(alias().by_loopback().accept());
+        rules.push(alias().masquerade());
         let ends = [Part::Source(family), Part::Destination(family)];
-        let original = [Part::Protocol, Part::OriginalPort];
-        let any = [&ends[..], &original].concat();
-        let at = [&any[..], &[Part::OriginalDestination(family)]].concat();
-        rules.push(
-            of().translated()
-                .known_in(hairpins(family, false), &any)
-                .masquerade(),
-        );
-        rules.push(
-            of().translated()
-                .known_in(hairpins(family, true), &at)
-                .masquerade(),
-        );
+        let to_itself = of().translated().known_in(local_pods(family), &ends);
+        rules.push(to_itself.masquerade());
     }
-    if row.masquerade {
-        let leaving = |net: &IpNet| {
-            let family = Family::of_net(net);
-            When::of_family(family).source_in(net).go(leaving(family))
-        };
-        rules.extend(row.own_nets.iter().map(leaving));
+    if let Some(services) = services {
+        rules.extend(services::source::of_pods(row, services));
     }
+    let of_pod = |net: &IpNet| {
+        let family = Family::of_net(net);
+        let of_pod = When::of_family(family).source_in(net);
+        match row.masquerade {
+            true => of_pod.go(leaving(family)),
+            false => of_pod.accept(),
+        }
+    };
+    rules.extend(row.own_nets.iter().map(of_pod));
+    rules.extend(
+        services
+            .map(services::source::of_others)
+            .unwrap_or_default(),
+    );
     rules
 }
 
@@ -401,7 +415,7 @@ fn leaving_chain(row: &FirewallRow, family: Family) -> ChainSpec {
     let mut rules: Vec<Rule> = staying.map(|group| When::to_group(group).accept()).to_vec();
     rules.push(When::to_loopback().accept());
     rules.push(When::always().destination_in(&multicast(family)).accept());
-    for (_, length) in row.cluster_lengths.iter().filter(|(f, _)| *f == family) {
+    for (_, length) in row.cluster_lengths.iter().filter(is_family(family)) {
         let key = [Part::Length(*length), Part::DestinationNet(family, *length)];
         rules.push(When::always().known_in(cluster_nets(family), &key).accept());
     }
@@ -433,7 +447,11 @@ mod tests {
                     }),
                     masquerade: true,
                     cluster_lengths: [(Family::V4, 24)].into(),
-                    services: None,
+                    services: Some(ServiceRules {
+                        service_cidrs: [IpNet::V4("10.96.0.0/16".parse().expect("valid"))].into(),
+                        dns: true,
+                        ..ServiceRules::default()
+                    }),
                 };
                 format!("{:?}", tables(&row))
             })

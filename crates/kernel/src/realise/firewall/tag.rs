@@ -2,22 +2,23 @@
 //!
 //! Format, within one user-data entry (type, length, value) of the kind that other tools pass over:
 //! version, flags, number of own networks, each as length and address; then, if VXLAN comes in, the
-//! identifier, port and the inner lengths; then the cluster's lengths. Lengths are a count of pairs
-//! of family and length. A row too long for that leaves its hash only.
+//! identifier, port and the inner lengths; then the cluster's lengths; then, if Services are balanced,
+//! their networks, sources, times and lengths. Lengths are a count of pairs of family and length. A
+//! row too long for that leaves its hash only.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use seaway_model::{Family, FirewallRow, VxlanGuard, Wiring};
+use seaway_model::{Family, FirewallRow, ServiceRules, VxlanGuard, Wiring};
 
-use super::words::octets;
+use super::parts::octets;
 
 /// The type of our user data; tools know only types below 16.
 const ENTRY: u8 = 83;
 const LIMIT: usize = 250;
 /// Changes with every change of the rules that a row stands for.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Says that there is but a hash.
 const HASHED: u8 = 0xff;
 
@@ -25,6 +26,9 @@ const BRIDGE: u8 = 1;
 const MASQUERADE: u8 = 2;
 const VXLAN: u8 = 4;
 const UNDERLAY_V6: u8 = 8;
+const SERVICES: u8 = 16;
+const MASQUERADE_ALL: u8 = 32;
+const NAMES: u8 = 64;
 
 /// The note of a row.
 pub(super) fn write(row: &FirewallRow) -> Vec<u8> {
@@ -44,19 +48,46 @@ fn plain(row: &FirewallRow) -> Vec<u8> {
     set(VXLAN, row.vxlan.is_some());
     let underlay = row.vxlan.as_ref().map(|v| v.underlay);
     set(UNDERLAY_V6, underlay == Some(Family::V6));
+    let services = row.services.as_ref();
+    set(SERVICES, services.is_some());
+    set(MASQUERADE_ALL, services.is_some_and(|s| s.masquerade_all));
+    set(NAMES, services.is_some_and(|s| s.dns));
     let mut bytes = vec![VERSION, flags];
-    bytes.extend(count(row.own_nets.len()));
-    for net in &row.own_nets {
-        bytes.extend([family_byte(Family::of_net(net)), net.prefix_len()]);
-        bytes.extend(octets(net.addr()));
-    }
+    write_nets(&mut bytes, &row.own_nets);
     if let Some(vxlan) = &row.vxlan {
         bytes.extend(vxlan.vni.to_be_bytes());
         bytes.extend(vxlan.port.to_be_bytes());
         write_lengths(&mut bytes, &vxlan.inner_lengths);
     }
     write_lengths(&mut bytes, &row.cluster_lengths);
+    if let Some(services) = services {
+        write_services(&mut bytes, services);
+    }
     bytes
+}
+
+fn write_services(bytes: &mut Vec<u8>, services: &ServiceRules) {
+    write_nets(bytes, &services.service_cidrs);
+    write_nets(
+        bytes,
+        &services
+            .sources
+            .iter()
+            .copied()
+            .map(Family::host_net)
+            .collect(),
+    );
+    bytes.extend(count(services.affinities.len()));
+    bytes.extend(services.affinities.iter().flat_map(|s| s.to_be_bytes()));
+    write_lengths(bytes, &services.range_lengths);
+}
+
+fn write_nets(bytes: &mut Vec<u8>, nets: &BTreeSet<IpNet>) {
+    bytes.extend(count(nets.len()));
+    for net in nets {
+        bytes.extend([family_byte(Family::of_net(net)), net.prefix_len()]);
+        bytes.extend(octets(net.addr()));
+    }
 }
 
 fn count(n: usize) -> [u8; 2] {
@@ -97,9 +128,7 @@ pub(super) fn read(note: &[u8], planned: Option<&FirewallRow>) -> Option<Firewal
     let mut reader = Reader(bytes);
     (reader.byte()? == VERSION).then_some(())?;
     let flags = reader.byte()?;
-    let own_nets = (0..reader.half()?)
-        .map(|_| reader.net())
-        .collect::<Option<_>>()?;
+    let own_nets = reader.nets()?;
     let vxlan = match flags & VXLAN != 0 {
         true => Some(VxlanGuard {
             vni: reader.word()?,
@@ -121,7 +150,10 @@ pub(super) fn read(note: &[u8], planned: Option<&FirewallRow>) -> Option<Firewal
         vxlan,
         masquerade: flags & MASQUERADE != 0,
         cluster_lengths: reader.lengths()?,
-        services: None,
+        services: match flags & SERVICES != 0 {
+            true => Some(reader.services(flags)?),
+            false => None,
+        },
     })
 }
 
@@ -160,6 +192,23 @@ impl Reader<'_> {
         IpNet::new(address, length).ok()
     }
 
+    fn nets(&mut self) -> Option<BTreeSet<IpNet>> {
+        (0..self.half()?).map(|_| self.net()).collect()
+    }
+
+    fn services(&mut self, flags: u8) -> Option<ServiceRules> {
+        Some(ServiceRules {
+            service_cidrs: self.nets()?,
+            sources: self.nets()?.iter().map(IpNet::addr).collect(),
+            affinities: (0..self.half()?)
+                .map(|_| self.word())
+                .collect::<Option<_>>()?,
+            range_lengths: self.lengths()?,
+            masquerade_all: flags & MASQUERADE_ALL != 0,
+            dns: flags & NAMES != 0,
+        })
+    }
+
     fn lengths(&mut self) -> Option<BTreeSet<(Family, u8)>> {
         (0..self.half()?)
             .map(|_| Some((self.family()?, self.byte()?)))
@@ -184,7 +233,18 @@ mod tests {
             }),
             masquerade: true,
             cluster_lengths: [(Family::V4, 32)].into(),
-            services: None,
+            services: Some(ServiceRules {
+                service_cidrs: [net(7)].into(),
+                sources: [
+                    [10, 0, 0, 1].into(),
+                    [0xfd00, 0, 0, 0, 0, 0, 0, 1u16].into(),
+                ]
+                .into(),
+                affinities: [60, 10_800].into(),
+                range_lengths: [(Family::V6, 64)].into(),
+                masquerade_all: true,
+                dns: false,
+            }),
         }
     }
 
@@ -196,6 +256,7 @@ mod tests {
             vxlan: None,
             wiring: Wiring::Routed,
             masquerade: false,
+            services: None,
             ..row
         };
         assert_eq!(read(&write(&plain), None), Some(plain));

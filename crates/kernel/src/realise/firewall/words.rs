@@ -7,46 +7,21 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use seaway_model::{DropReason, Family, loopback_alias};
 
-use crate::nft::{Base, Checksum, CmpOp, CtKey, Expr, Field, MetaKey, Reg, Rule, Verdict};
+use super::parts::{
+    INNER_FRAME, Part, VXLAN_IN_UDP, address_bytes, address_field, destination_offset, load, mask,
+    octets, source_offset,
+};
+use crate::nft::{Base, Checksum, CmpOp, CtKey, Expr, MetaKey, Reg, Rule, Told, Verdict};
 
-/// Something of a packet that a key is made of.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
-    InterfaceName,
-    LinkSource,
-    Source(Family),
-    Destination(Family),
-    Protocol,
-    Port,
-    /// A prefix length; always the same.
-    Length(u8),
-    /// The destination with all bits behind the prefix length cleared.
-    DestinationNet(Family, u8),
-    /// The source inside a VXLAN frame likewise.
-    InnerSourceNet(Family, u8),
-    ArpSenderMac,
-    ArpSenderAddress,
-    /// The address that neighbour discovery is about.
-    DiscoveryTarget,
-    /// The address that stands for the loopback address; always the same.
-    Alias(Family),
-    /// The port to which the first packet of the flow was sent.
-    OriginalPort,
-    /// The address to which the first packet of the flow was sent.
-    OriginalDestination(Family),
-}
-
-const REG: Reg = Reg(0);
-/// `ETH_HLEN`, and the sizes of the headers of UDP and VXLAN.
-const ETHERNET: u32 = 14;
-const VXLAN_IN_UDP: u32 = 8;
-const INNER_FRAME: u32 = VXLAN_IN_UDP + 8;
+pub(super) const REG: Reg = Reg(0);
 /// `RTN_LOCAL`.
 const LOCAL: u32 = 2;
 /// The index of the loopback device in every namespace.
 const LOOPBACK: u32 = 1;
 /// `IPS_DST_NAT`.
 const TRANSLATED: u32 = 1 << 5;
+/// `NF_CT_STATE_INVALID_BIT`.
+const INVALID: u32 = 1;
 /// `NF_CT_STATE_BIT(IP_CT_NEW)` and `NF_CT_STATE_UNTRACKED_BIT`.
 const NEW: u32 = 1 << 3;
 const UNTRACKED: u32 = 1 << 6;
@@ -56,129 +31,6 @@ fn number(family: Family) -> u8 {
     match family {
         Family::V4 => 2,
         Family::V6 => 10,
-    }
-}
-
-pub(super) fn address_field(family: Family) -> Field {
-    match family {
-        Family::V4 => Field::V4,
-        Family::V6 => Field::V6,
-    }
-}
-
-fn address_bytes(family: Family) -> u32 {
-    u32::from(family.host_prefix()) / 8
-}
-
-/// Where source and destination are in the IP header.
-fn source_offset(family: Family) -> u32 {
-    match family {
-        Family::V4 => 12,
-        Family::V6 => 8,
-    }
-}
-
-fn destination_offset(family: Family) -> u32 {
-    source_offset(family) + address_bytes(family)
-}
-
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(a) => a.octets().to_vec(),
-        IpAddr::V6(a) => a.octets().to_vec(),
-    }
-}
-
-/// The bits of a prefix length, as many bytes as an address has.
-fn mask(family: Family, length: u8) -> Vec<u8> {
-    let bits = |i: u32| u32::from(length).saturating_sub(8 * i).min(8);
-    (0..address_bytes(family))
-        .map(|i| !(0xffu16 >> bits(i)).to_le_bytes()[0])
-        .collect()
-}
-
-fn load(base: Base, offset: u32, length: u32, to: Reg) -> Expr {
-    Expr::Load {
-        base,
-        offset,
-        length,
-        to,
-    }
-}
-
-impl Part {
-    pub(super) fn field(self) -> Field {
-        match self {
-            Part::InterfaceName => Field::InterfaceName,
-            Part::LinkSource | Part::ArpSenderMac => Field::Mac,
-            Part::Source(f)
-            | Part::Destination(f)
-            | Part::DestinationNet(f, _)
-            | Part::InnerSourceNet(f, _)
-            | Part::Alias(f)
-            | Part::OriginalDestination(f) => address_field(f),
-            Part::ArpSenderAddress => Field::V4,
-            Part::DiscoveryTarget => Field::V6,
-            Part::Protocol => Field::Protocol,
-            Part::Port | Part::OriginalPort => Field::Port,
-            Part::Length(_) => Field::Length,
-        }
-    }
-
-    /// The instructions that bring it to a register.
-    fn load(self, to: Reg) -> Vec<Expr> {
-        let net = |base, offset, family, length| {
-            let whole = load(base, offset, address_bytes(family), to);
-            let mask = mask(family, length);
-            vec![whole, Expr::Mask { reg: to, mask }]
-        };
-        let one = match self {
-            Part::InterfaceName => Expr::Meta {
-                key: MetaKey::IifName,
-                to,
-            },
-            Part::LinkSource => load(Base::Link, 6, 6, to),
-            Part::Source(f) => load(Base::Network, source_offset(f), address_bytes(f), to),
-            Part::Destination(f) => {
-                load(Base::Network, destination_offset(f), address_bytes(f), to)
-            }
-            Part::DestinationNet(f, length) => {
-                return net(Base::Network, destination_offset(f), f, length);
-            }
-            Part::InnerSourceNet(f, length) => {
-                let offset = INNER_FRAME + ETHERNET + source_offset(f);
-                return net(Base::Transport, offset, f, length);
-            }
-            Part::Protocol => Expr::Meta {
-                key: MetaKey::L4Proto,
-                to,
-            },
-            Part::Port => load(Base::Transport, 2, 2, to),
-            Part::Length(length) => Expr::Value {
-                to,
-                value: u32::from(length).to_ne_bytes().to_vec(),
-            },
-            Part::Alias(f) => Expr::Value {
-                to,
-                value: octets(alias(f)),
-            },
-            Part::ArpSenderMac => load(Base::Network, 8, 6, to),
-            Part::ArpSenderAddress => load(Base::Network, 14, 4, to),
-            Part::DiscoveryTarget => load(Base::Transport, 8, 16, to),
-            Part::OriginalPort => Expr::Ct {
-                key: CtKey::PortDestination,
-                to,
-            },
-            Part::OriginalDestination(Family::V4) => Expr::Ct {
-                key: CtKey::Destination4,
-                to,
-            },
-            Part::OriginalDestination(Family::V6) => Expr::Ct {
-                key: CtKey::Destination6,
-                to,
-            },
-        };
-        vec![one]
     }
 }
 
@@ -251,7 +103,7 @@ impl When {
         When::always().compare(load(Base::Link, 12, 2, REG), CmpOp::Eq, value)
     }
 
-    fn push(mut self, expr: Expr) -> When {
+    pub(super) fn push(mut self, expr: Expr) -> When {
         self.exprs.push(expr);
         self
     }
@@ -321,7 +173,8 @@ impl When {
         let family = Family::of_net(net);
         self.push(load(Base::Network, offset, address_bytes(family), REG))
             .push(Expr::Mask {
-                reg: REG,
+                from: REG,
+                to: REG,
                 mask: mask(family, net.prefix_len()),
             })
             .push(Expr::Cmp {
@@ -345,6 +198,36 @@ impl When {
         self.compare(Expr::FibSourceRoute { to: REG }, CmpOp::Eq, &[0; 4])
     }
 
+    /// And it fits no flow.
+    pub(super) fn invalid(self) -> When {
+        self.tracked(CtKey::State, INVALID)
+    }
+
+    /// And it goes on with a flow, belongs to one, or is not tracked at all.
+    pub(super) fn going_on(self) -> When {
+        self.bits(CtKey::State, NEW | INVALID, CmpOp::Eq)
+    }
+
+    /// And it was made by the node itself.
+    pub(super) fn of_this_node(self) -> When {
+        self.meta(MetaKey::Iif, CmpOp::Eq, &[0; 4])
+    }
+
+    /// And it came in by some device.
+    pub(super) fn from_elsewhere(self) -> When {
+        self.meta(MetaKey::Iif, CmpOp::Neq, &[0; 4])
+    }
+
+    /// And it goes out by loopback.
+    pub(super) fn by_loopback(self) -> When {
+        self.meta(MetaKey::Oif, CmpOp::Eq, &LOOPBACK.to_ne_bytes())
+    }
+
+    /// And it goes out by a device that is not of a group.
+    pub(super) fn not_to_group(self, group: u32) -> When {
+        self.meta(MetaKey::OifGroup, CmpOp::Neq, &group.to_ne_bytes())
+    }
+
     /// And the flow was translated to another destination.
     pub(super) fn translated(self) -> When {
         self.tracked(CtKey::Status, TRANSLATED)
@@ -356,14 +239,20 @@ impl When {
     }
 
     fn tracked(self, key: CtKey, bits: u32) -> When {
+        self.bits(key, bits, CmpOp::Neq)
+    }
+
+    /// And of the bits some are set (`Neq`), or none (`Eq`).
+    fn bits(self, key: CtKey, bits: u32, op: CmpOp) -> When {
         self.push(Expr::Ct { key, to: REG })
             .push(Expr::Mask {
-                reg: REG,
+                from: REG,
+                to: REG,
                 mask: bits.to_ne_bytes().to_vec(),
             })
             .push(Expr::Cmp {
                 from: REG,
-                op: CmpOp::Neq,
+                op,
                 value: vec![0; 4],
             })
     }
@@ -387,13 +276,18 @@ impl When {
         self.compare(load, CmpOp::Eq, &kind.to_be_bytes())
     }
 
-    fn key(mut self, parts: &[Part]) -> When {
-        let mut to = 0;
+    fn key(self, parts: &[Part]) -> When {
+        self.key_at(REG, parts).0
+    }
+
+    /// A key from a register on; gives the first one behind it, too.
+    pub(super) fn key_at(mut self, at: Reg, parts: &[Part]) -> (When, Reg) {
+        let mut to = at.0;
         for part in parts {
             self.exprs.extend(part.load(Reg(to)));
             to += part.field().words();
         }
-        self
+        (self, Reg(to))
     }
 
     /// And a key is in a set.
@@ -454,6 +348,20 @@ impl When {
         .exprs
     }
 
+    /// Then it gets an address as its source.
+    pub(super) fn appear_as(self, address: IpAddr) -> Rule {
+        let family = Family::of(address);
+        self.push(Expr::Value {
+            to: REG,
+            value: octets(address),
+        })
+        .push(Expr::Snat {
+            family,
+            address: REG,
+        })
+        .exprs
+    }
+
     /// Then it gets an address of the node as its source.
     pub(super) fn masquerade(self) -> Rule {
         self.push(Expr::Masquerade { random: true }).exprs
@@ -484,6 +392,26 @@ impl When {
     /// Then it may pass this chain.
     pub(super) fn accept(self) -> Rule {
         self.push(Expr::Verdict(Verdict::Accept)).exprs
+    }
+
+    /// Then it is counted, and its sender told that the connection is reset, or that there is nobody.
+    pub(super) fn refuse(self, reason: DropReason, told: Told) -> Rule {
+        self.push(Expr::Counter {
+            name: reason.as_str().to_owned(),
+        })
+        .push(Expr::Refuse(told))
+        .exprs
+    }
+
+    /// Then another chain may decide, and after it the next rule.
+    pub(super) fn jump(self, chain: &str) -> Rule {
+        self.push(Expr::Verdict(Verdict::Jump(chain.to_owned())))
+            .exprs
+    }
+
+    /// Then that is all.
+    pub(super) fn end(self) -> Rule {
+        self.exprs
     }
 
     /// Then another chain decides.
@@ -524,17 +452,4 @@ pub(super) fn multicast(family: Family) -> IpNet {
         Family::V6 => ([0xff00, 0, 0, 0, 0, 0, 0, 0].into(), 8),
     };
     IpNet::new(address, length).expect("a length within the family's")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masks_clear_what_is_behind_the_prefix() {
-        assert_eq!(mask(Family::V4, 0), [0, 0, 0, 0]);
-        assert_eq!(mask(Family::V4, 20), [255, 255, 240, 0]);
-        assert_eq!(mask(Family::V4, 32), [255; 4]);
-        assert_eq!(mask(Family::V6, 65)[7..9], [255, 128]);
-    }
 }
