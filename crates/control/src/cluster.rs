@@ -11,7 +11,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Config, Event, watcher};
@@ -22,8 +23,10 @@ use tokio::sync::watch;
 use crate::queue::{back_off, jitter};
 use crate::view::{Change, View};
 
-/// The number of kinds that are watched.
-const KINDS: usize = 8;
+/// The number of kinds that are watched in any case.
+pub(crate) const KINDS: usize = 8;
+/// The number of kinds that are watched for EndpointSlices.
+pub(crate) const SERVICE_KINDS: usize = 2;
 
 /// The namespace of the nodes' Leases.
 pub(crate) const LEASES: &str = "kube-node-lease";
@@ -62,6 +65,8 @@ pub(crate) struct Cluster {
     pub(crate) config_maps: View<ConfigMap>,
     pub(crate) deployments: View<Deployment>,
     pub(crate) sets: View<ReplicaSet>,
+    pub(crate) services: View<Service>,
+    pub(crate) slices: View<EndpointSlice>,
     unlisted: watch::Sender<usize>,
 }
 
@@ -72,8 +77,8 @@ impl Debug for Cluster {
 }
 
 impl Cluster {
-    /// A copy that knows nothing yet.
-    pub(crate) fn new(client: Client) -> Self {
+    /// A copy that knows nothing yet, of so many kinds.
+    pub(crate) fn new(client: Client, kinds: usize) -> Self {
         Self {
             client,
             nodes: View::default(),
@@ -84,7 +89,9 @@ impl Cluster {
             config_maps: View::default(),
             deployments: View::default(),
             sets: View::default(),
-            unlisted: watch::Sender::new(KINDS),
+            services: View::default(),
+            slices: View::default(),
+            unlisted: watch::Sender::new(kinds),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct ControlConfig {
     pub node_quarantine: Duration,
     /// The cluster's CA in PEM, for the ConfigMap `kube-root-ca.crt` of every namespace.
     pub root_ca: Option<String>,
+    /// Whether to make the EndpointSlices of Services: not where the cluster's own controller does.
+    pub endpoint_slices: bool,
 }
 
 impl Default for ControlConfig {
@@ -37,6 +39,7 @@ impl Default for ControlConfig {
             pod_stay: POD_STAY,
             node_quarantine: NODE_QUARANTINE,
             root_ca: None,
+            endpoint_slices: true,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - `node_life`: nodes that fall silent, and the Pods on them.
 //! - `orphans`: Pods of nodes that are gone.
 //! - `deployments`, `replicasets`: versions of a workload, and as many Pods of each as wanted.
+//! - `endpoint_slices`: the Pods behind each Service.
 //! - `accounts`: what every namespace has.
 //!
 //! Written against the API alone, so it runs against any Kubernetes. Every loop has a pure decision
@@ -19,6 +20,7 @@ mod accounts;
 mod cluster;
 mod config;
 mod deployments;
+mod endpoint_slices;
 mod error;
 mod ledger;
 mod meta;

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::accounts::{Accounts, DEFAULT};
-use crate::cluster::{Cluster, Heard, LEASES, ROOT_CA};
+use crate::cluster::{Cluster, Heard, KINDS, LEASES, ROOT_CA, SERVICE_KINDS};
 use crate::config::ControlConfig;
 use crate::deployments::Deployments;
+use crate::endpoint_slices::EndpointSlices;
 use crate::error::ControlError;
 use crate::node_cidrs::NodeCidrs;
 use crate::node_life::NodeLife;
@@ -23,6 +24,8 @@ use crate::work::{Controller, work};
 
 /// How many keys of Deployments and of ReplicaSets are worked on at once.
 const WORKERS: usize = 4;
+/// How many Services are worked on at once.
+const SLICE_WORKERS: usize = 8;
 
 type Tasks = JoinSet<&'static str>;
 
@@ -37,6 +40,8 @@ struct Loops {
     deployments: Arc<Deployments>,
     sets: Arc<ReplicaSets>,
     accounts: Arc<Accounts>,
+    /// None where somebody else makes them.
+    slices: Option<Arc<EndpointSlices>>,
 }
 
 /// Runs all loops, for as long as the future lives. An API that is away is waited for.
@@ -45,7 +50,13 @@ struct Loops {
 ///
 /// If a loop stops, which is a defect.
 pub async fn run(client: Client, config: ControlConfig) -> Result<(), ControlError> {
-    let cluster = Arc::new(Cluster::new(client));
+    let kinds = KINDS
+        + if config.endpoint_slices {
+            SERVICE_KINDS
+        } else {
+            0
+        };
+    let cluster = Arc::new(Cluster::new(client, kinds));
     let loops = Arc::new(Loops {
         scheduler: Arc::new(Scheduler::new(cluster.clone())),
         cidrs: Arc::new(NodeCidrs::new(cluster.clone(), config.cluster_cidrs)),
@@ -58,12 +69,19 @@ pub async fn run(client: Client, config: ControlConfig) -> Result<(), ControlErr
         deployments: Arc::new(Deployments::new(cluster.clone())),
         sets: Arc::new(ReplicaSets::new(cluster.clone())),
         accounts: Arc::new(Accounts::new(cluster.clone(), config.root_ca)),
+        slices: config
+            .endpoint_slices
+            .then(|| Arc::new(EndpointSlices::new(cluster.clone()))),
         cluster,
     });
     let mut tasks = JoinSet::new();
     watch_workloads(&loops, &mut tasks);
     watch_nodes(&loops, &mut tasks);
     watch_namespaces(&loops, &mut tasks);
+    if let Some(slices) = &loops.slices {
+        watch_services(&loops, &mut tasks);
+        start(&loops, slices, SLICE_WORKERS, &mut tasks);
+    }
     start(&loops, &loops.scheduler, 1, &mut tasks);
     start(&loops, &loops.cidrs, 1, &mut tasks);
     start(&loops, &loops.life, 1, &mut tasks);
@@ -134,6 +152,10 @@ where
 
 fn watch_workloads(loops: &Arc<Loops>, tasks: &mut Tasks) {
     watch(loops, tasks, all(loops, |c| &c.pods), |l, heard| {
+        // First: traffic waits for it.
+        if let Some(slices) = &l.slices {
+            slices.hear_pods(heard);
+        }
         l.sets.hear_pods(heard);
         l.scheduler.hear_pods(heard);
         l.life.hear_pods(heard);
@@ -155,12 +177,28 @@ fn watch_nodes(loops: &Arc<Loops>, tasks: &mut Tasks) {
         l.life.hear_nodes(heard);
         l.orphans.hear_nodes(heard);
         l.scheduler.hear_nodes(heard);
+        if let Some(slices) = &l.slices {
+            slices.hear_nodes(heard);
+        }
     });
     let leases = Source {
         api: loops.cluster.namespaced(LEASES),
         ..all(loops, |c| &c.leases)
     };
     watch(loops, tasks, leases, |l, heard| l.life.hear_leases(heard));
+}
+
+fn watch_services(loops: &Arc<Loops>, tasks: &mut Tasks) {
+    watch(loops, tasks, all(loops, |c| &c.services), |l, heard| {
+        if let Some(slices) = &l.slices {
+            slices.hear_services(heard);
+        }
+    });
+    watch(loops, tasks, all(loops, |c| &c.slices), |l, heard| {
+        if let Some(slices) = &l.slices {
+            slices.hear_slices(heard);
+        }
+    });
 }
 
 fn watch_namespaces(loops: &Arc<Loops>, tasks: &mut Tasks) {

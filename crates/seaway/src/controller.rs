@@ -29,6 +29,9 @@ pub(crate) struct ControllerArgs {
     /// Which part of each network the first node gets.
     #[arg(long, default_value_t = 0, value_name = "INDEX")]
     first_node_cidr: u64,
+    /// Leave the EndpointSlices of Services to another controller, as in a cluster that has its own.
+    #[arg(long)]
+    no_endpoint_slices: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,7 @@ impl ControllerArgs {
         });
         let mut config = ControlConfig {
             root_ca: root_ca.transpose()?,
+            endpoint_slices: !self.no_endpoint_slices,
             ..ControlConfig::default()
         };
         for CidrFlag { network, node_bits } in &self.cluster_cidr {
@@ -94,6 +98,7 @@ mod tests {
             root_ca: None,
             cluster_cidr: vec![flag.parse().map_err(|e: String| anyhow!(e))?],
             first_node_cidr: 1,
+            no_endpoint_slices: false,
         };
         args.config()
     }

@@ -1,0 +1,319 @@
+//! The slices of one Service: what to write.
+//!
+//! Each family of the Service has slices of its own. Within it Pods are grouped by the numbers of
+//! their ports, and each group fills its slices. Slices that nobody needs any more are used for what
+//! is new before anything is created. A family without any endpoint has one slice without ports, so
+//! that all can see that the Service was looked at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+
+use super::endpoint::{changed_at, endpoint, is_published, ports, publishes_not_ready};
+use super::fill::{Endpoints, Filled, Identity, fill};
+use super::{
+    Family, HEADLESS, MANAGED_BY, MANAGER, Place, SERVICE_NAME, TRIGGER_TIME, is_external_name,
+};
+use crate::meta;
+
+/// All that decides what the slices of a Service are.
+pub(super) struct Scene<'a> {
+    pub(super) service: &'a Service,
+    /// The Pods that its selector matches.
+    pub(super) pods: &'a [Arc<Pod>],
+    /// The slices of its name that this controller manages, without those that are being deleted.
+    pub(super) slices: &'a [Arc<EndpointSlice>],
+    /// What is known of a node; None if there is none of that name.
+    pub(super) place: &'a dyn Fn(&str) -> Option<Place>,
+}
+
+/// What to write.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    /// New slices, without names.
+    pub(super) create: Vec<EndpointSlice>,
+    /// Slices as they should be, based on a version.
+    pub(super) update: Vec<EndpointSlice>,
+    pub(super) delete: Vec<Arc<EndpointSlice>>,
+}
+
+impl Writes {
+    /// The number of requests.
+    pub(super) fn count(&self) -> usize {
+        self.create.len() + self.update.len() + self.delete.len()
+    }
+}
+
+/// Decides.
+pub(super) fn plan(scene: &Scene<'_>) -> Writes {
+    let families = families(scene.service);
+    let mut writes = Writes::default();
+    let mut slices: BTreeMap<Family, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
+    for slice in scene.slices {
+        match Family::named(&slice.address_type).filter(|family| families.contains(family)) {
+            Some(family) => slices.entry(family).or_default().push(slice.clone()),
+            None => writes.delete.push(slice.clone()),
+        }
+    }
+    for family in families {
+        let slices = slices.remove(&family).unwrap_or_default();
+        Draft::new(scene, family).write(slices, &mut writes);
+    }
+    // What the garbage collector takes away must not be made again meanwhile.
+    if meta::is_terminating(&scene.service.metadata) {
+        writes.create.clear();
+    }
+    writes
+}
+
+/// The families of a Service; a name for something else has none.
+fn families(service: &Service) -> Vec<Family> {
+    let Some(spec) = service.spec.as_ref().filter(|_| !is_external_name(service)) else {
+        return Vec::new();
+    };
+    let named = spec.ip_families.iter().flatten();
+    let mut families: Vec<Family> = named.filter_map(|text| Family::named(text)).collect();
+    families.sort_unstable();
+    families.dedup();
+    if !families.is_empty() {
+        return families;
+    }
+    // An API server that knows no families.
+    match spec.cluster_ip.as_deref().unwrap_or_default() {
+        "" | "None" => vec![Family::V4, Family::V6],
+        address if address.contains(':') => vec![Family::V6],
+        _ => vec![Family::V4],
+    }
+}
+
+/// Name, protocol, number and application protocol of each port, in an order of its own.
+type PortSet = Vec<(String, String, Option<i32>, Option<String>)>;
+
+fn port_set(ports: &[EndpointPort]) -> PortSet {
+    let mut set: PortSet = ports
+        .iter()
+        .map(|port| {
+            let protocol = port.protocol.clone();
+            (
+                port.name.clone().unwrap_or_default(),
+                protocol.unwrap_or_else(|| "TCP".to_owned()),
+                port.port,
+                port.app_protocol.clone(),
+            )
+        })
+        .collect();
+    set.sort_unstable();
+    set
+}
+
+/// Endpoints with the same ports.
+#[derive(Debug, Default)]
+struct Group {
+    ports: Vec<EndpointPort>,
+    endpoints: Endpoints,
+}
+
+/// What the slices of one family should be.
+struct Draft<'a> {
+    service: &'a Service,
+    family: Family,
+    groups: BTreeMap<PortSet, Group>,
+    /// When the Pod behind an endpoint came into the state that it is in.
+    changed: BTreeMap<Identity, Timestamp>,
+    labels: BTreeMap<String, String>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(scene: &Scene<'a>, family: Family) -> Self {
+        let mut draft = Self {
+            service: scene.service,
+            family,
+            groups: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            labels: labels(scene.service),
+        };
+        for pod in scene.pods.iter().filter(|pod| is_published(pod)) {
+            let place = meta::node_name(pod).and_then(|node| (scene.place)(node));
+            // Whoever is on a node that is not there will not answer.
+            if place.is_some() || publishes_not_ready(scene.service) {
+                draft.add(pod, place.as_ref());
+            }
+        }
+        draft
+    }
+
+    fn add(&mut self, pod: &Pod, place: Option<&Place>) {
+        let Some(endpoint) = endpoint(self.service, pod, place, self.family) else {
+            return;
+        };
+        let ports = ports(self.service, pod);
+        let identity = Identity::of(&endpoint);
+        if let Some(time) = changed_at(pod) {
+            self.changed.insert(identity.clone(), time);
+        }
+        let group = self.groups.entry(port_set(&ports)).or_default();
+        group.ports = ports;
+        group.endpoints.insert(identity, endpoint);
+    }
+
+    /// What must be written so that the slices of the family become this.
+    fn write(mut self, slices: Vec<Arc<EndpointSlice>>, writes: &mut Writes) {
+        let uid = meta::uid(&self.service.metadata);
+        let mut by_ports: BTreeMap<PortSet, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
+        for slice in slices {
+            // Those of an earlier Service of this name are the garbage collector's.
+            if !meta::is_controlled_by(&slice.metadata, uid) {
+                writes.delete.push(slice);
+                continue;
+            }
+            let ports = port_set(slice.ports.as_deref().unwrap_or_default());
+            by_ports.entry(ports).or_default().push(slice);
+        }
+        let mut fresh = Vec::new();
+        let mut spare = Vec::new();
+        let mut stay = 0;
+        for (ports, group) in std::mem::take(&mut self.groups) {
+            let slices = by_ports.remove(&ports).unwrap_or_default();
+            let is_current = |slice: &EndpointSlice| *meta::labels(&slice.metadata) == self.labels;
+            let filled = fill(slices, group.endpoints, &is_current);
+            let Filled { kept, emptied, new } = filled;
+            stay += kept.len();
+            spare.extend(emptied);
+            fresh.extend(
+                new.into_iter()
+                    .map(|endpoints| (group.ports.clone(), endpoints)),
+            );
+            for kept in kept.into_iter().filter(|kept| kept.changed) {
+                let ports = kept.slice.ports.clone();
+                let update = self.updated(&kept.slice, ports, kept.endpoints);
+                writes.update.push(update);
+            }
+        }
+        spare.extend(by_ports.into_values().flatten());
+        if stay == 0 && fresh.is_empty() {
+            fresh.push((Vec::new(), Vec::new()));
+        }
+        for (ports, endpoints) in fresh {
+            self.place(ports, endpoints, &mut spare, writes);
+        }
+        writes.delete.extend(spare);
+    }
+
+    /// Writes endpoints that have no slice: into a spare one, or into a new one.
+    fn place(
+        &self,
+        ports: Vec<EndpointPort>,
+        endpoints: Vec<Endpoint>,
+        spare: &mut Vec<Arc<EndpointSlice>>,
+        writes: &mut Writes,
+    ) {
+        let is_there = |slice: &Arc<EndpointSlice>| {
+            endpoints.is_empty()
+                && slice.endpoints.iter().flatten().next().is_none()
+                && slice.ports.iter().flatten().next().is_none()
+                && *meta::labels(&slice.metadata) == self.labels
+        };
+        if let Some(index) = spare.iter().position(is_there) {
+            spare.remove(index);
+            return;
+        }
+        if spare.is_empty() {
+            writes.create.push(self.created(ports, endpoints));
+            return;
+        }
+        let slice = spare.remove(0);
+        let update = self.updated(&slice, Some(ports), endpoints);
+        writes.update.push(update);
+    }
+
+    fn created(&self, ports: Vec<EndpointPort>, endpoints: Vec<Endpoint>) -> EndpointSlice {
+        let metadata = &self.service.metadata;
+        let mut slice = EndpointSlice {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", meta::name(metadata))),
+                namespace: metadata.namespace.clone(),
+                labels: Some(self.labels.clone()),
+                owner_references: Some(vec![meta::controller_ref(self.service)]),
+                ..ObjectMeta::default()
+            },
+            address_type: self.family.text().to_owned(),
+            ports: Some(ports),
+            endpoints: None,
+        };
+        note_time(&mut slice, self.trigger(&[], &endpoints));
+        slice.endpoints = Some(endpoints);
+        slice
+    }
+
+    fn updated(
+        &self,
+        slice: &EndpointSlice,
+        ports: Option<Vec<EndpointPort>>,
+        endpoints: Vec<Endpoint>,
+    ) -> EndpointSlice {
+        let before = slice.endpoints.as_deref().unwrap_or_default();
+        let time = self.trigger(before, &endpoints);
+        let mut metadata = slice.metadata.clone();
+        metadata.labels = Some(self.labels.clone());
+        let mut slice = EndpointSlice {
+            metadata,
+            address_type: slice.address_type.clone(),
+            ports,
+            endpoints: Some(endpoints),
+        };
+        note_time(&mut slice, time);
+        slice
+    }
+
+    /// When the earliest change happened that a slice is written for, as far as a Pod tells: a Pod
+    /// that comes, or that changes its state.
+    fn trigger(&self, before: &[Endpoint], after: &[Endpoint]) -> Option<Timestamp> {
+        let before: BTreeMap<Identity, &Endpoint> = before
+            .iter()
+            .map(|endpoint| (Identity::of(endpoint), endpoint))
+            .collect();
+        let made = meta::created(&self.service.metadata);
+        let times = after.iter().filter_map(|endpoint| {
+            let identity = Identity::of(endpoint);
+            let changed = self.changed.get(&identity).copied();
+            match before.get(&identity) {
+                Some(old) if old.conditions == endpoint.conditions => None,
+                Some(_) => changed,
+                None => changed.map(|time| time.max(made)),
+            }
+        });
+        times.min()
+    }
+}
+
+/// The labels of all slices of a Service: its own, and those that are kept for this.
+fn labels(service: &Service) -> BTreeMap<String, String> {
+    let mut labels = meta::labels(&service.metadata).clone();
+    let spec = service.spec.as_ref();
+    let address = spec.and_then(|spec| spec.cluster_ip.as_deref());
+    if address.is_some_and(|address| !address.is_empty() && address != "None") {
+        labels.remove(HEADLESS);
+    } else {
+        labels.insert(HEADLESS.to_owned(), String::new());
+    }
+    let name = meta::name(&service.metadata).to_owned();
+    labels.insert(SERVICE_NAME.to_owned(), name);
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels
+}
+
+/// Notes the time of a change, or that it is not known.
+fn note_time(slice: &mut EndpointSlice, time: Option<Timestamp>) {
+    let annotations = slice.metadata.annotations.get_or_insert_default();
+    match time {
+        Some(time) => annotations.insert(TRIGGER_TIME.to_owned(), time.to_string()),
+        None => annotations.remove(TRIGGER_TIME),
+    };
+    if annotations.is_empty() {
+        slice.metadata.annotations = None;
+    }
+}
