@@ -48,6 +48,18 @@ macro_rules! object_name {
             pub fn name(&self) -> &str {
                 &self.name
             }
+
+            /// The namespace part, to be shared with other names.
+            pub fn shared_namespace(&self) -> &Arc<str> {
+                &self.namespace
+            }
+
+            /// Uses `namespace` from now on if it is the same text: many names, one copy.
+            pub fn share_namespace(&mut self, namespace: &Arc<str>) {
+                if self.namespace == *namespace {
+                    self.namespace = namespace.clone();
+                }
+            }
         }
 
         impl fmt::Display for $type {

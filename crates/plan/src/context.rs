@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use seaway_model::{Family, Node, NodeName, Settings, Transport, Wiring, vtep_mac};
+use seaway_model::{
+    Family, Node, NodeName, ServiceSettings, Settings, Transport, Wiring, vtep_mac,
+};
 use serde::Serialize;
 
 use crate::ipam::Pool;
@@ -110,6 +112,30 @@ impl Context {
     /// Whether `address` is in one of the node's own pod CIDRs.
     pub(crate) fn is_ours(&self, address: IpAddr) -> bool {
         self.pod_cidrs().iter().any(|net| net.contains(&address))
+    }
+
+    /// How Services are balanced, if they are: only where the node is known.
+    pub(crate) fn services(&self) -> Option<&ServiceSettings> {
+        let settings = self.settings.services.as_ref();
+        settings.filter(|_| self.own.is_some())
+    }
+
+    /// The networks that cluster addresses come from, without host bits. One that this node or its
+    /// Pods are in is none: it would cut them off.
+    pub(crate) fn service_cidrs(&self) -> impl Iterator<Item = IpNet> + '_ {
+        let settings = self.services().into_iter();
+        let all = settings.flat_map(|settings| settings.service_cidrs.iter().map(IpNet::trunc));
+        all.filter(|net| self.service_cidr_conflict(net).is_none())
+    }
+
+    /// Why a network cannot be one that cluster addresses come from, if so.
+    pub(crate) fn service_cidr_conflict(&self, net: &IpNet) -> Option<String> {
+        let overlaps = |own: &&IpNet| own.contains(net) || net.contains(*own);
+        if let Some(own) = self.pod_cidrs().iter().find(overlaps) {
+            return Some(format!("it overlaps this node's pod CIDR {own}"));
+        }
+        let own = self.own_addresses().find(|address| net.contains(address))?;
+        Some(format!("it contains this node's address {own}"))
     }
 
     /// The families that Pods of this node have addresses of.

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use seaway_model::{AttachmentId, NodeName, Row};
+use seaway_model::{AttachmentId, NodeName, Row, ServiceName};
 
 use crate::table::{Change, ChangeSet, Table, Tables};
 
@@ -25,6 +25,8 @@ pub(crate) enum Owner {
     Attachment(AttachmentId),
     /// Another node.
     Peer(NodeName),
+    /// A Service. Which of two has a frontend is decided where these are planned.
+    Service(ServiceName),
 }
 
 /// All claims of each key that has more than one.
@@ -123,7 +125,7 @@ impl<R: Row> Contest<R> {
 
 macro_rules! ledger {
     ($($name:ident: $row:ty),* $(,)?) => {
-        /// The claims on all tables, with the tables that result.
+        /// The claims on all tables but those of Services, with all tables.
         #[derive(Clone, Debug, Default)]
         pub(crate) struct Ledger {
             tables: Tables,
@@ -144,6 +146,7 @@ macro_rules! ledger {
                     $($name: self.$name.replace(
                         &owner, &old.$name, &new.$name, &mut tables.$name,
                     ),)*
+                    ..ChangeSet::default()
                 }
             }
 
@@ -155,6 +158,7 @@ macro_rules! ledger {
                         let held = self.tables.$name.owned(&row.key());
                         held.and_then(|(_, holder)| holder).map(Arc::as_ref) == won
                     }).cloned().collect(),)*
+                    ..Tables::default()
                 }
             }
         }
@@ -176,11 +180,6 @@ ledger! {
     cluster_nets: seaway_model::ClusterNetRow,
     port_guards: seaway_model::PortGuardRow,
     host_ports: seaway_model::HostPortRow,
-    backends: seaway_model::BackendRow,
-    members: seaway_model::MemberRow,
-    source_ranges: seaway_model::SourceRangeRow,
-    frontends: seaway_model::FrontendRow,
-    cluster_ips: seaway_model::ClusterIpRow,
     local_pods: seaway_model::LocalPodRow,
     shapes: seaway_model::ShapeRow,
     redirects: seaway_model::RedirectRow,
@@ -190,5 +189,10 @@ impl Ledger {
     /// The rows that win.
     pub(crate) fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// The tables, for the rows of Services: nobody else has any of their kinds.
+    pub(crate) fn tables_mut(&mut self) -> &mut Tables {
+        &mut self.tables
     }
 }

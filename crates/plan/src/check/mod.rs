@@ -34,11 +34,12 @@ pub fn findings(planner: &Planner) -> Vec<Finding> {
     peers::findings(planner, &mut findings);
     ports::findings(planner, &mut findings);
     duplicate_pod_addresses(planner, &mut findings);
+    planner.service_findings(&mut findings);
     findings.sort();
     findings
 }
 
-fn finding(object: String, field: &'static str, message: String) -> Finding {
+pub(crate) fn finding(object: String, field: &'static str, message: String) -> Finding {
     Finding {
         object,
         field,

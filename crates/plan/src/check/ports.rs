@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use seaway_model::{AttachmentId, HostPortKey};
+use seaway_model::{AttachmentId, Family, HostPortKey};
 
 use super::{Finding, finding};
 use crate::planner::Planner;
@@ -14,6 +14,7 @@ pub(super) fn findings(planner: &Planner, findings: &mut Vec<Finding>) {
         for row in host_ports(attachment) {
             let message = is_refused(planner, &row.key)
                 .or_else(|| is_nobodys(planner, &row.key))
+                .or_else(|| is_node_port(planner, &row.key))
                 .or_else(|| is_lost(planner, &attachment.id, &row.key));
             if let Some(message) = message {
                 let object = format!("attachment {}", attachment.id);
@@ -41,6 +42,18 @@ fn is_nobodys(planner: &Planner, key: &HostPortKey) -> Option<String> {
     Some(format!(
         "{key} leads nowhere: {address} is no address of this node that other nodes know; name \
          one that it has, or none for all"
+    ))
+}
+
+fn is_node_port(planner: &Planner, key: &HostPortKey) -> Option<String> {
+    let is_meant = |address: &IpAddr| {
+        let of_family = Family::of(*address) == key.family;
+        of_family && key.address.is_none_or(|wanted| wanted == *address)
+    };
+    let mut addresses = planner.node_port_addresses().filter(is_meant);
+    let service = addresses.find_map(|a| planner.service_at(a, key.protocol, key.port))?;
+    Some(format!(
+        "{key} is also a node port of Service {service}; give one of them another port"
     ))
 }
 

@@ -1,5 +1,6 @@
 //! What is wrong with what people chose, by itself and for this node's uplink and Pods.
 
+use ipnet::IpNet;
 use seaway_model::{Family, Transport};
 
 use super::{Finding, finding};
@@ -25,6 +26,22 @@ pub(super) fn findings(planner: &Planner, findings: &mut Vec<Finding>) {
     add("mtu", too_large(planner));
     add("mtu", too_small(planner));
     add("mtu", overlay_too_small(planner));
+    for net in service_cidrs(planner) {
+        add("serviceCIDRs", Some(net));
+    }
+}
+
+fn service_cidrs(planner: &Planner) -> Vec<String> {
+    let context = planner.context();
+    let settings = context.services().into_iter();
+    let all = settings.flat_map(|settings| settings.service_cidrs.iter().map(IpNet::trunc));
+    let wrong = all.filter_map(|net| {
+        let why = context.service_cidr_conflict(&net)?;
+        Some(format!(
+            "{net} is not used: {why}; cluster addresses need a network of their own"
+        ))
+    });
+    wrong.collect()
 }
 
 fn vxlan_is_off(planner: &Planner) -> Option<String> {

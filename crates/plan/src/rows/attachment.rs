@@ -1,8 +1,8 @@
 //! What the node needs for one of its Pods' interfaces.
 
 use seaway_model::{
-    Alias, Attachment, ClusterNetRow, Device, Family, FdbRow, LinkKind, LinkRow, NeighbourRow,
-    PodLink, PortGuardRow, ProxyRow, host_link_name, host_mac, pod_mac,
+    Alias, Attachment, ClusterNetRow, Device, Family, FdbRow, LinkKind, LinkRow, LocalPodRow,
+    NeighbourRow, PodLink, PortGuardRow, ProxyRow, host_link_name, host_mac, pod_mac,
 };
 
 use super::extras::extra_rows;
@@ -39,6 +39,12 @@ pub(crate) fn attachment_rows(ctx: &Context, attachment: &Attachment) -> Tables 
         if ctx.is_proxy() {
             rows.proxies.insert(ProxyRow {
                 device: Device::Uplink,
+                address: *address,
+                owner: Some(id.clone()),
+            });
+        }
+        if ctx.services().is_some() {
+            rows.local_pods.insert(LocalPodRow {
                 address: *address,
                 owner: Some(id.clone()),
             });

@@ -4,7 +4,7 @@
 
 use seaway_model::{
     AddressRow, BridgeLink, ClusterNetRow, Device, Family, LinkKind, LinkRow, Reachability,
-    RouteRow, SysctlRow, SysctlScope, VxlanLink, bridge_mac, bridge_name, vxlan_name,
+    RouteRow, SysctlRow, SysctlScope, VxlanLink, bridge_mac, bridge_name, dns_address, vxlan_name,
 };
 
 use super::{link_guard, sysctl, via};
@@ -15,7 +15,7 @@ use crate::table::Tables;
 pub(crate) fn base_rows(ctx: &Context) -> Tables {
     let mut rows = Tables::default();
     for family in ctx.families() {
-        rows.sysctls.insert(forwarding(family));
+        forward(ctx, family, &mut rows);
     }
     match ctx.is_bridged() {
         true => bridge(ctx, &mut rows),
@@ -29,7 +29,20 @@ pub(crate) fn base_rows(ctx: &Context) -> Tables {
     uplink(ctx, &mut rows);
     vxlan(ctx, &mut rows);
     cluster_nets(ctx, &mut rows);
+    services(ctx, &mut rows);
     rows
+}
+
+/// Lets packets of a family through from device to device.
+pub(super) fn forward(ctx: &Context, family: Family, rows: &mut Tables) {
+    rows.sysctls.insert(forwarding(family));
+    let learns = ctx.uplink.as_ref().is_some_and(|u| u.learns_routes);
+    if learns && family == Family::V6 {
+        // A node that forwards takes no router advertisements unless told so.
+        let device = SysctlScope::Device(Device::Uplink);
+        rows.sysctls
+            .insert(sysctl(family, device, "accept_ra", "2"));
+    }
 }
 
 fn forwarding(family: Family) -> SysctlRow {
@@ -68,11 +81,6 @@ fn bridge(ctx: &Context, rows: &mut Tables) {
 fn uplink(ctx: &Context, rows: &mut Tables) {
     let Some(uplink) = &ctx.uplink else { return };
     let device = SysctlScope::Device(Device::Uplink);
-    if uplink.learns_routes && ctx.has_pods_of(Family::V6) {
-        // A node that forwards takes no router advertisements unless told so.
-        rows.sysctls
-            .insert(sysctl(Family::V6, device.clone(), "accept_ra", "2"));
-    }
     if uplink.strict && ctx.overlay().is_some() && ctx.has_pods_of(Family::V4) {
         // A node that is answered in VXLAN may send direct.
         rows.sysctls
@@ -120,6 +128,29 @@ fn vxlan(ctx: &Context, rows: &mut Tables) {
             device: Device::Vxlan,
             net: Family::host_net(net.network()),
         });
+    }
+}
+
+/// What the node needs to reach cluster addresses by itself, and to be asked for names: a process
+/// must find a route before its packet can be translated.
+fn services(ctx: &Context, rows: &mut Tables) {
+    let Some(settings) = ctx.services() else {
+        return;
+    };
+    for net in ctx.service_cidrs() {
+        if let Some(source) = ctx.source(Family::of_net(&net)) {
+            rows.routes
+                .insert(via(net, Device::Loopback, None, Some(source)));
+        }
+    }
+    let speaks = |family: &Family| ctx.has_pods_of(*family) || ctx.source(*family).is_some();
+    for family in Family::ALL.into_iter().filter(speaks) {
+        if settings.dns {
+            rows.addresses.insert(AddressRow {
+                device: Device::Loopback,
+                net: Family::host_net(dns_address(family)),
+            });
+        }
     }
 }
 

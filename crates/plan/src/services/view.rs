@@ -5,13 +5,20 @@ use std::net::SocketAddr;
 
 use seaway_model::{EndpointSlice, Service, ServiceName};
 
+use super::store::Entry;
+
 /// A Service with the slices of its endpoints. Either may be there without the other.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceView<'a> {
     name: &'a ServiceName,
+    entry: &'a Entry,
 }
 
 impl<'a> ServiceView<'a> {
+    pub(super) fn new(name: &'a ServiceName, entry: &'a Entry) -> ServiceView<'a> {
+        ServiceView { name, entry }
+    }
+
     /// `namespace/name`.
     pub fn name(&self) -> &'a ServiceName {
         self.name
@@ -19,12 +26,12 @@ impl<'a> ServiceView<'a> {
 
     /// The Service; `None` when there are just slices that name it.
     pub fn service(&self) -> Option<&'a Service> {
-        None
+        self.entry.service.as_deref()
     }
 
     /// The slices of its endpoints, by name.
     pub fn slices(&self) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
-        std::iter::empty()
+        self.entry.slices.iter().map(|slice| &**slice)
     }
 }
 

@@ -141,7 +141,8 @@ fn vxlan_asks_and_learns_nothing() {
     assert_eq!(
         texts(rows.firewall.iter()),
         ["wiring routed pods 10.244.0.0/24 pods fd00:10::/64 \
-          vxlan 24225 port 4789 over IPv4 /24,/32,/64,/128 masquerade /24,/32,/64,/128"]
+          vxlan 24225 port 4789 over IPv4 /24,/32,/64,/128 masquerade /24,/32,/64,/128 \
+          services as 192.168.0.1 as fd00::1"]
     );
     assert_eq!(planner.pod_mtu(), 1450);
 }

@@ -244,6 +244,12 @@ fn a_pod_whose_cidr_is_gone_keeps_its_way() {
         planner.apply(upsert(node));
         assert_eq!(planner.rows().firewall.len(), 1, "the Pod is still guarded");
         planner.apply(Input::Detach(id(7)));
+        let firewall = planner.rows().firewall.iter().next().expect("for Services");
+        assert!(firewall.own_nets.is_empty() && firewall.services.is_some());
+        planner.apply(Input::Settings(Settings {
+            services: None,
+            ..planner.settings().clone()
+        }));
         assert!(planner.rows().firewall.is_empty());
     }
 }

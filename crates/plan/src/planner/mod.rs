@@ -5,13 +5,14 @@
 //! people chose touches all. What an object's rows were is planned again from the object as it
 //! was, so that nothing but the rows themselves is stored.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use seaway_model::{
-    Attachment, AttachmentId, ClusterEvent, Family, Node, NodeName, Pod, PodName, ServiceName,
-    Settings,
+    Attachment, AttachmentId, ClusterEvent, Family, Node, NodeName, Pod, PodName, Settings,
 };
 
 use crate::context::{Context, Method, OwnNode};
@@ -19,7 +20,7 @@ use crate::ledger::{Ledger, Owner};
 use crate::rows::{
     PeerView, attachment_rows, base_rows, peer_rows, pod_address, pod_side_rows, totals_rows,
 };
-use crate::services::{FlowTruth, HealthCheck, Programming, ServiceView};
+use crate::services::Services;
 use crate::table::{ChangeSet, Tables};
 use crate::totals::Totals;
 
@@ -87,6 +88,7 @@ pub struct Planner {
     context: Context,
     ledger: Ledger,
     totals: Totals,
+    services: Services,
 }
 
 impl Planner {
@@ -101,6 +103,7 @@ impl Planner {
             context,
             ledger: Ledger::default(),
             totals: Totals::default(),
+            services: Services::default(),
         };
         let base = base_rows(&planner.context);
         let _ = planner.replace(Owner::Base, &Tables::default(), &base);
@@ -124,7 +127,7 @@ impl Planner {
                     ..context
                 })
             }
-            Input::HostAddresses(_) => ChangeSet::default(),
+            Input::HostAddresses(all) => self.change_host_addresses(all),
             Input::PathMtu(name, mtu) => {
                 let node = self.nodes.get(&name).cloned();
                 self.change_node(name, node, mtu)
@@ -148,11 +151,14 @@ impl Planner {
                 self.pods.remove(&name);
                 ChangeSet::default()
             }
-            ClusterEvent::ServiceUpsert(_)
-            | ClusterEvent::ServiceDelete(_)
-            | ClusterEvent::SliceUpsert(_)
-            | ClusterEvent::SliceDelete(_)
-            | ClusterEvent::Synced => ChangeSet::default(),
+            ClusterEvent::ServiceUpsert(service) => {
+                let name = service.name.clone();
+                self.change_service(&name, Some(service))
+            }
+            ClusterEvent::ServiceDelete(name) => self.change_service(&name, None),
+            ClusterEvent::SliceUpsert(slice) => self.insert_slice(slice),
+            ClusterEvent::SliceDelete(name) => self.remove_slice(&name),
+            ClusterEvent::Synced => ChangeSet::default(),
         }
     }
 
@@ -164,20 +170,22 @@ impl Planner {
             return ChangeSet::default();
         }
         let old = self.peer_rows(&name);
-        match now {
-            Some(node) => drop(self.nodes.insert(name.clone(), node)),
-            None => drop(self.nodes.remove(&name)),
-        }
+        let before = match now {
+            Some(node) => self.nodes.insert(name.clone(), node),
+            None => self.nodes.remove(&name),
+        };
         match mtu {
             Some(mtu) => drop(self.path_mtu.insert(name.clone(), mtu)),
             None => drop(self.path_mtu.remove(&name)),
         }
+        let mut changes = self.change_places(&name, before.as_ref());
         if name == self.context.name {
             let context = self.context.clone();
-            return self.change_context(context);
+            changes.append(self.change_context(context));
+            return changes;
         }
         let new = self.peer_rows(&name);
-        let mut changes = self.replace(Owner::Peer(name), &old, &new);
+        changes.append(self.replace(Owner::Peer(name), &old, &new));
         changes.append(self.settle());
         changes
     }
@@ -235,11 +243,14 @@ impl Planner {
     fn change_context(&mut self, context: Context) -> ChangeSet {
         let context = self.with_own(context);
         if context == self.context {
-            return ChangeSet::default();
+            // Services care for more of the node than all others.
+            let mut changes = self.change_ground();
+            changes.append(self.settle());
+            return changes;
         }
         let old = std::mem::replace(&mut self.context, context);
+        let mut changes = self.change_ground();
         let new = &self.context;
-        let mut changes = ChangeSet::default();
         let mut take = |owner, before: &Tables, after: &Tables| {
             changes.append(self.ledger.replace(owner, before, after));
         };
@@ -259,7 +270,8 @@ impl Planner {
         self.totals.count(&changes);
         // What follows from all others is replaced as it was planned: by the old summary.
         let before = totals_rows(&old, self.totals.summary());
-        self.totals.renew(self.ledger.tables());
+        self.totals
+            .renew(self.ledger.tables(), self.services.affinities());
         let after = totals_rows(&self.context, self.totals.summary());
         changes.append(self.ledger.replace(Owner::Totals, &before, &after));
         changes
@@ -273,7 +285,10 @@ impl Planner {
 
     /// Plans again what follows from all other rows, if that changed.
     fn settle(&mut self) -> ChangeSet {
-        let Some(before) = self.totals.renew(self.ledger.tables()) else {
+        let Some(before) = self
+            .totals
+            .renew(self.ledger.tables(), self.services.affinities())
+        else {
             return ChangeSet::default();
         };
         let old = totals_rows(&self.context, &before);
@@ -338,42 +353,6 @@ impl Planner {
     /// The uplink.
     pub fn uplink(&self) -> Option<&Uplink> {
         self.context.uplink.as_ref()
-    }
-
-    /// What is known of a Service.
-    pub fn service(&self, _name: &ServiceName) -> Option<ServiceView<'_>> {
-        None
-    }
-
-    /// All Services by name.
-    pub fn services(&self) -> impl Iterator<Item = ServiceView<'_>> {
-        std::iter::empty()
-    }
-
-    /// How many ready endpoints of a Service are on this node: distinct addresses (S23).
-    pub fn local_endpoints(&self, _name: &ServiceName) -> usize {
-        0
-    }
-
-    /// The health checks that this node is to answer (S23).
-    pub fn health_checks(&self) -> Vec<HealthCheck> {
-        Vec::new()
-    }
-
-    /// Who may answer the UDP flows to each frontend that a Service has on this node (S27).
-    pub fn udp_flows(&self, _name: &ServiceName) -> Vec<FlowTruth> {
-        Vec::new()
-    }
-
-    /// Of the UDP frontends that these changes took away, those that nobody has now: nobody may
-    /// answer flows to them (S27).
-    pub fn udp_flows_gone(&self, _changes: &ChangeSet) -> Vec<FlowTruth> {
-        Vec::new()
-    }
-
-    /// How much there is to program (S44).
-    pub fn programming(&self) -> Programming {
-        Programming::default()
     }
 
     /// What the namespace of an attachment's Pod must hold.
