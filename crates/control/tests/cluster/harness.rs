@@ -228,7 +228,8 @@ pub(crate) async fn eventually<T, E: Debug>(
     }
 }
 
-/// Says of Pods on living nodes that they run, and lets go of those that are to go.
+/// Says of Pods on living nodes that they run, at addresses of their own, and lets go of those that
+/// are to go.
 async fn kubelet(client: Client, alive: Arc<Mutex<BTreeSet<String>>>) {
     let pods: Api<Pod> = Api::all(client.clone());
     let mut seen = std::pin::pin!(
@@ -236,8 +237,13 @@ async fn kubelet(client: Client, alive: Arc<Mutex<BTreeSet<String>>>) {
             .default_backoff()
             .applied_objects()
     );
+    let mut number = 0_u16;
     while let Some(pod) = seen.next().await {
         let Ok(pod) = pod else { continue };
+        number += 1;
+        let [high, low] = number.to_be_bytes();
+        let addresses = [format!("10.1.{high}.{low}"), format!("fd00:1::{number:x}")];
+        let addresses = addresses.map(|address| json!({ "ip": address }));
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
         let lives = node.is_some_and(|node| alive.lock().expect("unpoisoned").contains(&node));
         let name = pod.metadata.name.clone().unwrap_or_default();
@@ -253,6 +259,7 @@ async fn kubelet(client: Client, alive: Arc<Mutex<BTreeSet<String>>>) {
                 .await;
         } else if lives && phase != Some("Running") {
             let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Running",
+                "podIP": addresses[0]["ip"], "podIPs": addresses,
                 "conditions": [{"type": "Ready", "status": "True",
                                 "lastTransitionTime": Timestamp::now().to_string()}]}});
             let patch = Patch::Strategic(patch);

@@ -4,3 +4,4 @@ mod harness;
 mod nodes;
 mod rollouts;
 mod scheduling;
+mod slices;
