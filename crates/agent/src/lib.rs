@@ -29,6 +29,7 @@ mod simulation;
 mod source;
 mod state;
 mod strangers;
+mod trace;
 
 pub use cleanup::{CleanupConfig, CleanupReport, cleanup};
 pub use error::AgentError;
@@ -42,3 +43,4 @@ pub use source::ClusterSource;
 pub use source::api::ApiSource;
 pub use source::file::{ClusterFileError, parse as parse_cluster_file};
 pub use strangers::StrangersReport;
+pub use trace::{PathTrace, TraceReport, Verdicts};

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::error::AgentError;
 use crate::shared::Shared;
-use crate::{cni, report};
+use crate::{cni, report, trace};
 
 /// How many requests are served at once; more are told to try again.
 const MAX_REQUESTS: usize = 512;
@@ -103,6 +103,7 @@ fn answer(
         },
         Request::Status => told(report::status(shared)),
         Request::Tables => told(report::tables(shared)),
+        Request::Trace(request) => trace::answer(shared, &request),
     }
 }
 

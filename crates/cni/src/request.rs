@@ -1,6 +1,6 @@
 //! What is said over the agent's socket: a request, and a reply that is a value or an error.
 
-use seaway_model::AttachmentId;
+use seaway_model::{AttachmentId, Protocol};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +16,20 @@ pub enum Request {
     Status,
     /// The planned and the observed rows.
     Tables,
+    /// Where a packet goes.
+    Trace(TraceRequest),
+}
+
+/// Two ends in people's words: whose packet, and where to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// A Pod of the node, `node`, `outside`, or an address.
+    pub from: String,
+    /// A Service, a Pod, a node or an address; then `:PORT`.
+    pub to: String,
+    /// The protocol, when it is not to follow from the port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
 }
 
 /// The agent's reply.
@@ -170,6 +184,19 @@ mod tests {
                 json!({"op": op})
             );
         }
+    }
+
+    #[test]
+    fn a_trace_on_the_wire_is_frozen() {
+        let request = Request::Trace(TraceRequest {
+            from: "node".to_owned(),
+            to: "svc/web:80".to_owned(),
+            protocol: Some(Protocol::Udp),
+        });
+        let wire = json!({"op": "trace", "from": "node", "to": "svc/web:80", "protocol": "udp"});
+        assert_eq!(serde_json::to_value(&request).expect("JSON"), wire);
+        let read = serde_json::from_value::<Request>(wire).expect("ours");
+        assert_eq!(read, request);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod inspect;
 mod network;
 mod rim;
 mod table;
+mod trace;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ enum Command {
     Status(inspect::InspectArgs),
     /// This node's rows: planned, and observed in the kernel; drift is marked.
     Tables(inspect::TablesArgs),
+    /// Where a packet goes from this node, step by step, and why it dies where it does.
+    Trace(trace::TraceArgs),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Cleanup(args) => cleanup::run(args),
         Command::Status(args) => inspect::status(&args),
         Command::Tables(args) => inspect::tables(&args),
+        Command::Trace(args) => trace::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("seaway: {error:#}");

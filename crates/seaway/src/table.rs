@@ -1,13 +1,15 @@
 //! Tables for people: aligned, coloured on a terminal, plain in a pipe.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, Color, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 
 /// What a cell says about the state of things.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     /// Nothing.
     Plain,
+    /// For whoever wants to know more.
+    Dim,
     /// As it should be.
     Good,
     /// Worth a look.
@@ -20,10 +22,21 @@ fn cell(text: &str, tone: Tone) -> Cell {
     let cell = Cell::new(text);
     match tone {
         Tone::Plain => cell,
+        Tone::Dim => cell.add_attribute(Attribute::Dim),
         Tone::Good => cell.fg(Color::Green),
         Tone::Warn => cell.fg(Color::Yellow),
         Tone::Bad => cell.fg(Color::Red),
     }
+}
+
+/// One line, coloured on a terminal.
+pub(crate) fn paint(line: &str, tone: Tone) -> String {
+    let mut table = table();
+    table.add_row(vec![cell(line, tone)]);
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((0, 0));
+    }
+    table.to_string().trim_end().to_owned()
 }
 
 fn table() -> Table {

@@ -17,7 +17,7 @@ mod translate;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use seaway_model::{DropReason, Protocol};
+use seaway_model::{DropReason, FrontendRow, Protocol};
 use serde::Serialize;
 
 pub use self::cite::Citation;
@@ -58,6 +58,8 @@ pub struct Scene<'a> {
     pub uplink: Option<&'a Uplink>,
     /// Who has an address, in words.
     pub who: &'a dyn Fn(IpAddr) -> Option<String>,
+    /// Which Service a frontend is of, in words.
+    pub service: &'a dyn Fn(&FrontendRow) -> Option<String>,
 }
 
 /// Which rows are walked.
@@ -137,8 +139,10 @@ pub enum End {
     },
     /// Another node gets it, for one of its Pods or itself.
     Peer {
-        /// The other node's address.
-        node: IpAddr,
+        /// The address that leads to it.
+        by: IpAddr,
+        /// Who that is, if it is known.
+        who: Option<String>,
         /// The address and port that it is for.
         to: SocketAddr,
     },
@@ -347,6 +351,9 @@ impl Walker<'_> {
     }
 
     fn is_own(&self, address: IpAddr) -> bool {
-        address.is_loopback() || self.scene.own.contains(&address)
+        let is_there = |row: &seaway_model::AddressRow| row.net.addr() == address;
+        address.is_loopback()
+            || self.scene.own.contains(&address)
+            || self.rows().addresses.iter().any(is_there)
     }
 }

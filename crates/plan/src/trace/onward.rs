@@ -164,8 +164,13 @@ impl Leg<'_, '_> {
         }
     }
 
-    fn peer(&self, node: IpAddr) -> End {
-        End::Peer { node, to: self.to }
+    fn peer(&self, by: IpAddr) -> End {
+        let who = (self.walker.scene.who)(by);
+        End::Peer {
+            by,
+            who,
+            to: self.to,
+        }
     }
 
     /// To a Pod of this node: `on` is where its neighbour entry is, `link` its own link.
@@ -298,10 +303,17 @@ impl std::fmt::Display for End {
         match self {
             End::Pod { to } => write!(f, "a Pod of this node gets it, at {}", place(*to)),
             End::Node { to } => write!(f, "a process of this node gets it, at {}", place(*to)),
-            End::Peer { node, to } if *node == to.ip() => {
-                write!(f, "it leaves for {}", place(*to))
+            End::Peer { by, who, to } => {
+                let who = who.as_deref().unwrap_or("its node");
+                match by == &to.ip() {
+                    true => write!(f, "it leaves for {who}, {}", place(*to)),
+                    false => write!(
+                        f,
+                        "it leaves for {who}, which is to get it to {}",
+                        place(*to)
+                    ),
+                }
             }
-            End::Peer { node, to } => write!(f, "it leaves by {node}, for {}", place(*to)),
             End::Beyond { to } => write!(f, "it leaves for {}, by no way of Seaway's", place(*to)),
             End::Refused { reason } => {
                 write!(f, "it is refused: the sender is told at once ({reason})")

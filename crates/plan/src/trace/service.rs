@@ -95,7 +95,7 @@ impl Walker<'_> {
             (View::Everyone, Entry::Pod(_)) => "the one for everyone: a Pod of this node sends it",
             (View::Everyone, Entry::Node) => "the one for everyone: the node itself sends it",
         };
-        let owner = (self.scene.who)(row.key.address);
+        let owner = (self.scene.service)(row);
         let of = owner.map_or(String::new(), |who| format!(" of {who}"));
         let text = format!(
             "{} {}{of} is a frontend, {why}",

@@ -150,7 +150,6 @@ fn serve(rows: &mut Tables, targets: &[&str]) {
 fn look(planned: &Tables, observed: &Tables, basis: Basis, from: Entry, to: &str) -> Walk {
     let names = |address: IpAddr| match address.to_string().as_str() {
         LOCAL => Some("Pod default/web".to_owned()),
-        VIP => Some("Service default/web".to_owned()),
         "172.18.0.2" => Some("node b".to_owned()),
         "172.19.0.3" => Some("node c".to_owned()),
         _ => None,
@@ -160,6 +159,7 @@ fn look(planned: &Tables, observed: &Tables, basis: Basis, from: Entry, to: &str
         own: &own,
         uplink: Some(&uplink),
         who: &names,
+        service: &|_| Some("Service default/web".to_owned()),
     };
     let packet = Packet {
         from,
@@ -251,10 +251,13 @@ fn backends_of_other_nodes_are_ways_of_their_own() {
         text(&linked.steps, Stage::Mtu).contains("1450 bytes"),
         "what Pods take"
     );
-    let (node, to) = (ip("172.19.0.3"), at("10.244.2.8:80"));
     assert!(text(&far.steps, Stage::Transport).contains("in VXLAN, to the VTEP of node c"));
     assert!(text(&far.steps, Stage::Mtu).contains("VXLAN takes packets of up to 1450 bytes"));
-    assert_eq!(far.end, End::Peer { node, to });
+    let end = far.end.to_string();
+    assert_eq!(
+        end,
+        "it leaves for node c, which is to get it to 10.244.2.8:80"
+    );
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) struct InspectArgs {
     socket: PathBuf,
     /// How to print.
     #[arg(short, long, value_enum, default_value = "table")]
-    output: Format,
+    pub(crate) output: Format,
 }
 
 /// Which rows.
@@ -48,7 +48,7 @@ pub(crate) struct TablesArgs {
     drift: bool,
 }
 
-fn ask(args: &InspectArgs, request: &Request) -> anyhow::Result<Value> {
+pub(crate) fn ask(args: &InspectArgs, request: &Request) -> anyhow::Result<Value> {
     let reply: Reply = Connection::open(&args.socket, Deadline::after(LIMIT))
         .and_then(|mut connection| connection.exchange(request, None))
         .with_context(|| {
@@ -274,7 +274,7 @@ pub(crate) fn tables(args: &TablesArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
@@ -282,6 +282,6 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
