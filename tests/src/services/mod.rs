@@ -7,12 +7,16 @@ pub mod ask;
 pub mod case;
 pub mod cast;
 pub mod crowd;
+pub mod load;
 pub mod objects;
 pub mod stage;
+pub mod truth;
 
 pub use ask::{Outcome, ask};
 pub use case::{Case, Expect, Probe, Seen, Table};
 pub use cast::Cast;
 pub use crowd::{Crowd, Server};
+pub use load::{Load, Tally};
 pub use objects::{Objects, Target};
 pub use stage::Stage;
+pub use truth::at;

@@ -52,6 +52,37 @@ impl Objects {
         objects
     }
 
+    /// Makes those of a list of Services in YAML, as in a case.
+    ///
+    /// # Panics
+    ///
+    /// If it is not that.
+    pub fn written(services: &str, cast: &Cast) -> Objects {
+        let services =
+            serde_saphyr::from_str(services).unwrap_or_else(|e| panic!("{e}: {services}"));
+        let case = Case {
+            name: "written".to_owned(),
+            covers: Vec::new(),
+            e2e: Vec::new(),
+            services,
+            probes: Vec::new(),
+        };
+        Objects::of(&[case], cast)
+    }
+
+    /// The cluster address and the port of a written Service, or of a single case.
+    pub fn cluster_door(&self, name: &str, protocol: Protocol, family: Family) -> SocketAddr {
+        let service = self.service(0, name);
+        let address = service.cluster_ip(family).expect("it has that family");
+        SocketAddr::new(address, port_of(service, None, protocol).port)
+    }
+
+    /// The port of every node of a written Service.
+    pub fn node_port(&self, name: &str, protocol: Protocol) -> u16 {
+        let port = port_of(self.service(0, name), None, protocol);
+        port.node_port.expect("a node port")
+    }
+
     /// The Service of a case.
     ///
     /// # Panics

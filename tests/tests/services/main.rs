@@ -8,7 +8,11 @@
 #![expect(clippy::expect_used, reason = "a test fails by panic")]
 #![expect(clippy::print_stdout, reason = "what is measured and not asserted")]
 
+mod affinity;
+mod common;
 mod coverage;
+mod flows;
+mod mutation;
 mod packets;
 mod reference;
 mod table;

@@ -9,7 +9,7 @@ use seaway_model::Wiring;
 use seaway_tests::net::Shape;
 use seaway_tests::services::{Expect, Objects, Outcome, Seen, Stage, ask};
 
-use crate::table::{Question, questions, table};
+use crate::table::{Question, complaints, questions, table};
 
 /// How long an answer may take that is to come.
 const SOON: Duration = Duration::from_secs(3);
@@ -114,7 +114,11 @@ fn drops(stage: &Stage, questions: &[&Question<'_>]) -> BTreeMap<(usize, String)
 }
 
 /// Asks where nobody is to answer, many at once since it is all waiting.
-fn all_fail(stage: &Stage, questions: &[&Question<'_>], wrong: &mut Vec<String>) {
+fn all_fail<'a>(
+    stage: &Stage,
+    questions: &[&'a Question<'a>],
+    wrong: &mut Vec<(&'a Question<'a>, String)>,
+) -> Vec<String> {
     let before = drops(stage, questions);
     let mut silent: BTreeMap<(usize, String), u64> = BTreeMap::new();
     for some in questions.chunks(AT_ONCE) {
@@ -129,12 +133,7 @@ fn all_fail(stage: &Stage, questions: &[&Question<'_>], wrong: &mut Vec<String>)
         });
         for (question, result) in some.iter().zip(results) {
             match (result, &question.probe.expect) {
-                (Err(problem), wanted) => {
-                    wrong.push(format!(
-                        "{}\n    is {problem}, not {wanted:?}",
-                        question.name()
-                    ));
-                }
+                (Err(problem), _) => wrong.push((*question, problem)),
                 (Ok(()), Expect::Dropped(reason)) => {
                     *silent
                         .entry((question.target.entry, reason.clone()))
@@ -145,16 +144,18 @@ fn all_fail(stage: &Stage, questions: &[&Question<'_>], wrong: &mut Vec<String>)
         }
     }
     let after = drops(stage, questions);
+    let mut uncounted = Vec::new();
     for ((node, reason), count) in silent {
         let key = (node, reason);
         let counted = after[&key] - before[&key];
         if counted < count {
             let (node, reason) = key;
-            wrong.push(format!(
+            uncounted.push(format!(
                 "node{node} counts {counted} of {count} that are {reason}"
             ));
         }
     }
+    uncounted
 }
 
 /// Tries all cases of a file.
@@ -172,11 +173,7 @@ fn run(name: &str, shape: Shape) {
     let mut wrong = Vec::new();
     for question in &answered {
         if let Err(problem) = reach(&stage, &addresses, question) {
-            let wanted = &question.probe.expect;
-            wrong.push(format!(
-                "{}\n    is {problem}, not {wanted:?}",
-                question.name()
-            ));
+            wrong.push((*question, problem));
         }
     }
     println!(
@@ -184,7 +181,7 @@ fn run(name: &str, shape: Shape) {
         answered.len(),
         start.elapsed()
     );
-    all_fail(&stage, &unanswered, &mut wrong);
+    let uncounted = all_fail(&stage, &unanswered, &mut wrong);
     println!(
         "{name}: {} unanswered at {:?}",
         unanswered.len(),
@@ -195,8 +192,9 @@ fn run(name: &str, shape: Shape) {
         wrong.is_empty(),
         "{name}: {} of {count} are wrong:\n{}",
         wrong.len(),
-        wrong.join("\n")
+        complaints(&wrong)
     );
+    assert!(uncounted.is_empty(), "{name}: {uncounted:?}");
     stage.net.settle();
 }
 

@@ -10,7 +10,7 @@ use seaway_tests::services::cast::{PORTS, node_name};
 use seaway_tests::services::objects::SERVICE_CIDRS;
 use seaway_tests::services::{Cast, Expect, Objects, Seen, Table};
 
-use crate::table::{FILES, Question, questions, table};
+use crate::table::{FILES, Question, complaints, questions, table};
 
 fn settings(of: &TableSettings) -> Settings {
     let cidrs = SERVICE_CIDRS.map(|text| text.parse().expect("a network"));
@@ -125,29 +125,22 @@ fn has_affinity(verdict: &Verdict) -> bool {
 #[test]
 fn the_reference_evaluator_agrees_with_every_case() {
     let cast = Cast::on_paper();
-    let (mut wrong, mut count) = (Vec::new(), 0);
+    let (mut text, mut count, mut good) = (String::new(), 0, 0);
     for (name, _) in FILES {
         let table = table(name);
         let objects = Objects::of(&table.cases, &cast);
         let cluster = cluster(&table, &objects, &cast);
-        for question in questions(&table, &objects, &cast) {
-            let packet = packet(&question, &cast);
+        let questions = questions(&table, &objects, &cast);
+        let wrong = |question| {
+            let packet = packet(question, &cast);
             let verdict = eval::decide(&cluster, &packet);
-            count += 1;
-            if let Some(problem) = judge(&question, &packet, &verdict, &cast) {
-                let wanted = &question.probe.expect;
-                wrong.push(format!(
-                    "{name}: {}\n    is {problem}, not {wanted:?}",
-                    question.name()
-                ));
-            }
-        }
+            Some((question, judge(question, &packet, &verdict, &cast)?))
+        };
+        let wrong: Vec<_> = questions.iter().filter_map(wrong).collect();
+        count += questions.len();
+        good += questions.len() - wrong.len();
+        text += &complaints(&wrong);
     }
-    println!("{} of {count} questions", count - wrong.len());
-    assert!(
-        wrong.is_empty(),
-        "{} are wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    println!("{good} of {count} questions");
+    assert!(text.is_empty(), "{} are wrong:\n{text}", count - good);
 }

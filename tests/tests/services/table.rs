@@ -41,23 +41,6 @@ pub(crate) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// For people.
-    pub(crate) fn name(&self) -> String {
-        let Question {
-            case,
-            from,
-            protocol,
-            family,
-            probe,
-            target,
-        } = self;
-        let (to, door) = (&probe.to, target.door);
-        format!(
-            "\"{}\": {from} -> {to} ({protocol} {door}, {family})",
-            case.name
-        )
-    }
-
     /// Who may answer, when somebody must.
     pub(crate) fn answerers(&self) -> BTreeSet<&str> {
         match &self.probe.expect {
@@ -79,6 +62,39 @@ impl Question<'_> {
             _ => Seen::Anybody,
         }
     }
+}
+
+/// What is wrong, in few words: what is the same by several protocols or families is said once.
+pub(crate) fn complaints(wrong: &[(&Question<'_>, String)]) -> String {
+    let mut ways: Vec<(String, Vec<String>)> = Vec::new();
+    for (question, problem) in wrong {
+        let Question {
+            case,
+            from,
+            protocol,
+            family,
+            probe,
+            target,
+        } = question;
+        let (to, wanted) = (&probe.to, &probe.expect);
+        let service = probe.service.as_deref().unwrap_or_default();
+        let port = target.door.port().to_string();
+        // Addresses and ports differ by family and protocol, what is wrong seldom does.
+        let problem = problem.replace(&target.door.to_string(), "the door");
+        let line = format!(
+            "\"{}\": {from} -> {to} {service}\n    is {problem}\n    not {wanted:?}",
+            case.name
+        );
+        let way = format!("{protocol}/{family}:{port}");
+        match ways.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, same)) => same.push(way),
+            None => ways.push((line, vec![way])),
+        }
+    }
+    let lines = ways
+        .iter()
+        .map(|(line, ways)| format!("{line}\n    by {}\n", ways.join(" ")));
+    lines.collect()
 }
 
 /// Every question of a file.
