@@ -3,7 +3,10 @@
 //! It looks at all objects for every packet, shares nothing with the planner but the model, and is
 //! what planner and kernel are held against.
 
+mod addresses;
 mod by_rows;
+mod decide;
+mod endpoints;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use seaway_model::{DropReason, EndpointSlice, Node, NodeName, Protocol, Service, Settings};
 
 pub use by_rows::by_rows;
+pub use decide::decide;
 
 /// A cluster as its objects say it is.
 #[derive(Clone, Debug, Default)]
@@ -95,9 +99,4 @@ impl Verdict {
             _ => None,
         }
     }
-}
-
-/// What becomes of a packet.
-pub fn decide(_cluster: &Cluster, _packet: &Packet) -> Verdict {
-    Verdict::NotAService
 }
