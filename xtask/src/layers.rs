@@ -26,6 +26,7 @@ const LAYERS: &[(&str, Below)] = &[
         Below::Only(&["seaway-model", "seaway-plan"]),
     ),
     ("seaway-cni", Below::Only(&["seaway-model"])),
+    ("seaway-dns", Below::Only(&["seaway-model"])),
     ("seaway-api", Below::Only(&["seaway-model"])),
     (
         "seaway-apiserver",
@@ -43,6 +44,7 @@ const LAYERS: &[(&str, Below)] = &[
             "seaway-kernel",
             "seaway-cni",
             "seaway-api",
+            "seaway-dns",
         ]),
     ),
     (
