@@ -13,6 +13,7 @@
 mod bridged;
 mod cleanup;
 mod cni;
+mod dns;
 mod error;
 mod journal;
 mod keeper;

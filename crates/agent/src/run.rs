@@ -21,7 +21,7 @@ use crate::records::{Record, Records};
 use crate::shared::{Keeper as KeeperHandle, Shared};
 use crate::source::{ClusterSource, Sink, Source};
 use crate::state::State;
-use crate::{cni, keeper, pathmtu, reaper, recover, server};
+use crate::{cni, dns, keeper, pathmtu, reaper, recover, server};
 
 /// How the agent is to run.
 #[derive(Clone, Debug)]
@@ -75,6 +75,7 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     )?;
     adopt(&shared, &devices)?;
     keeper.tell_wiring();
+    dns::start(&shared, &config.settings)?;
     let sink = Sink::new(shared.clone());
     source.look(&sink);
     let worker = shared.clone();
@@ -94,7 +95,7 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     Ok(keeper.run()?)
 }
 
-fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
+pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
     thread.map(drop).map_err(|e| AgentError::Thread(name, e))
 }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use seaway_cni::notes::Notes;
+use seaway_dns::Names;
 use seaway_kernel::KernelError;
 use seaway_kernel::realise::{Host, NodeRealiser};
 use seaway_model::ContainerId;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) notes: Notes,
     pub(crate) journal: Journal,
+    /// The names of the cluster, where they are answered here.
+    pub(crate) names: OnceLock<Names>,
     looks: Mutex<Looks>,
     spare: Mutex<VecDeque<Box<dyn NodeRealiser>>>,
     pub(crate) keeper: Keeper,
@@ -87,6 +90,7 @@ impl Shared {
             records,
             notes,
             journal,
+            names: OnceLock::new(),
             looks: Mutex::default(),
             spare: Mutex::default(),
             keeper,

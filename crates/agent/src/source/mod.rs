@@ -81,6 +81,9 @@ impl Sink {
 
     /// The cluster changed.
     pub(crate) fn events(&self, events: Vec<ClusterEvent>) {
+        if let Some(names) = self.0.names.get() {
+            names.apply(&events);
+        }
         self.0.keeper.tell(Command::Cluster(events));
     }
 

@@ -1,0 +1,29 @@
+//! Names, answered on the node where that is wanted: the zone is told what the keeper is told, and the
+//! server has a thread of its own. How names are answered is `seaway-dns`'s business.
+
+use std::net::IpAddr;
+
+use seaway_dns::{Names, ServerConfig, ZoneConfig, serve};
+use seaway_model::{Family, Settings, dns_address};
+
+use crate::error::AgentError;
+use crate::run::spawn;
+use crate::shared::Shared;
+
+/// Starts the server in the calling thread's network namespace, before the source tells anything.
+pub(crate) fn start(shared: &Shared, settings: &Settings) -> Result<(), AgentError> {
+    if !settings.services.as_ref().is_some_and(|s| s.dns) {
+        return Ok(());
+    }
+    let servers: Vec<IpAddr> = Family::ALL.map(dns_address).into();
+    let names = Names::new(&ZoneConfig {
+        servers,
+        ..ZoneConfig::default()
+    });
+    let names = shared.names.get_or_init(|| names).clone();
+    spawn("names", move || {
+        if let Err(error) = serve(names, &ServerConfig::default()) {
+            tracing::error!(%error, "names are not answered on this node");
+        }
+    })
+}
