@@ -1,13 +1,17 @@
 //! The client's side of a lab's control socket.
 
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use seaway_cni::wire::{Connection, Deadline};
 use seaway_kernel::netns::Netns;
 use serde::de::DeserializeOwned;
 
-use crate::error::LabError;
+use crate::error::{Context, LabError};
 use crate::namespaces::Namespaces;
 use crate::protocol::{Door, LabStatus, Reply, Request, ShellRequest, Stream, Told};
 use crate::state::StateDir;
@@ -106,6 +110,49 @@ impl Client {
         })
     }
 
+    /// What a command in a Pod's first container writes when it is given `input`.
+    pub(crate) fn output_in_container(
+        &self,
+        pod: &str,
+        command: Vec<String>,
+        input: &str,
+        limit: Duration,
+    ) -> Result<String, LabError> {
+        let mut shell = self.shell(ShellRequest {
+            target: pod.to_owned(),
+            container: None,
+            command,
+            screen: None,
+        })?;
+        let pipe = || io::pipe().during("make", || "a pipe".to_owned());
+        let (read_by_it, mut to_it) = pipe()?;
+        let (mut from_it, written_by_it) = pipe()?;
+        let nowhere = File::options().write(true).open("/dev/null");
+        let nowhere = nowhere.on("open", Path::new("/dev/null"))?;
+        shell.lend(Stream::Input, read_by_it.as_fd())?;
+        shell.lend(Stream::Output, written_by_it.as_fd())?;
+        shell.lend(Stream::Errors, nowhere.as_fd())?;
+        // What is held here would keep the other end from seeing an end.
+        drop((read_by_it, written_by_it));
+        let output = thread::scope(|scope| {
+            // It may end without having read everything.
+            scope.spawn(move || drop(to_it.write_all(input.as_bytes())));
+            let reader = scope.spawn(move || {
+                let mut text = String::new();
+                from_it.read_to_string(&mut text).map(|_| text)
+            });
+            let end = shell.await_end(limit);
+            // Without it the command would go on, and its output with it.
+            drop(shell);
+            let text = reader.join();
+            end.map(|()| text)
+        })?;
+        match output {
+            Ok(text) => text.during("read", || format!("the output of a command in {pod}")),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
     fn open(&self, connection: &mut Connection, door: Door) -> Result<OwnedFd, LabError> {
         connection.send(&door, None).map_err(|e| self.broken(&e))?;
         let (opened, fd) = connection.receive::<Door>().map_err(|e| self.broken(&e))?;
@@ -176,6 +223,25 @@ impl Shell {
             Ok((told, fd))
         });
         told.map_err(|e| self.client.broken(&e))
+    }
+}
+
+impl Shell {
+    /// Waits until it has ended; an error if not well.
+    fn await_end(&mut self, limit: Duration) -> Result<(), LabError> {
+        let end = Instant::now() + limit;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.next(left)?.0 {
+                Told::Started => {}
+                Told::Ended { code: 0, .. } => return Ok(()),
+                Told::Ended { code, note } => {
+                    let note = note.unwrap_or_else(|| format!("it ended with code {code}"));
+                    let container = &self.container;
+                    return Err(LabError::Request(format!("{container}: {note}")));
+                }
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use super::cases::Case;
 use super::{AT_ONCE, Numbered, not_tried};
@@ -15,14 +16,18 @@ use crate::node_files::program;
 use crate::parallel;
 use crate::tool::{ProbeJob, ProbeKind, ProbeOutcome};
 
+/// How long the probes of a container may take together.
+const IN_CONTAINER: Duration = Duration::from_secs(60);
+
 /// Tries all cases and gives what came of each.
 pub(super) fn run(client: &Client, cases: Vec<Case>) -> Vec<(Case, ProbeOutcome)> {
-    let mut sources: BTreeMap<String, Vec<Numbered>> = BTreeMap::new();
+    let mut sources: BTreeMap<Source, Vec<Numbered>> = BTreeMap::new();
     for (id, case) in (0..).zip(cases) {
-        sources
-            .entry(case.from.clone())
-            .or_default()
-            .push((id, case));
+        let source = Source {
+            name: case.from.clone(),
+            in_container: case.name.is_some(),
+        };
+        sources.entry(source).or_default().push((id, case));
     }
     let results = parallel::map(sources.into_iter().collect(), AT_ONCE, |(source, cases)| {
         run_source(client, &source, cases)
@@ -34,17 +39,29 @@ pub(super) fn run(client: &Client, cases: Vec<Case>) -> Vec<(Case, ProbeOutcome)
         .collect()
 }
 
+/// Where probes are run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    /// The machine or Pod.
+    name: String,
+    /// Names are looked up by what a container knows; all else is the same without one.
+    in_container: bool,
+}
+
 fn run_source(
     client: &Client,
-    source: &str,
+    source: &Source,
     cases: Vec<Numbered>,
 ) -> Vec<(u64, Case, ProbeOutcome)> {
     let mut jobs: Vec<ProbeJob> = cases.iter().map(|(id, case)| job(*id, case)).collect();
     // Large transfers last, so that they do not stand in the way of what is timed.
     jobs.sort_by_key(|job| job.kind == ProbeKind::TcpBulk);
-    let outcomes = client
-        .enter(source)
-        .and_then(|namespaces| probe(&namespaces, &jobs));
+    let outcomes = match source.in_container {
+        true => probe_in_container(client, &source.name, &jobs),
+        false => client
+            .enter(&source.name)
+            .and_then(|namespaces| probe(&namespaces, &jobs)),
+    };
     let mut outcomes = outcomes.map_err(|e| e.to_string());
     let mut outcome = |id| match &mut outcomes {
         Ok(outcomes) => outcomes
@@ -60,11 +77,10 @@ fn run_source(
 
 fn job(id: u64, case: &Case) -> ProbeJob {
     ProbeJob {
-        id,
-        kind: case.kind,
-        target: case.target,
+        name: case.name.clone(),
         size: case.size,
         timeout_ms: case.timeout_ms(),
+        ..ProbeJob::new(id, case.kind, case.target)
     }
 }
 
@@ -80,14 +96,31 @@ pub(super) fn probe(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    let input: String = jobs.iter().map(line).collect();
     let child = namespaces.run(|| command.spawn())?.on("start", &path)?;
-    let output = exchange(child, &path, &input)?;
-    Ok(output
+    Ok(outcomes(&exchange(child, &path, &input(jobs))?))
+}
+
+/// The same as a process of a Pod's container.
+fn probe_in_container(
+    client: &Client,
+    pod: &str,
+    jobs: &[ProbeJob],
+) -> Result<HashMap<u64, ProbeOutcome>, LabError> {
+    let command = ["seaway", "tool", "probe"].map(str::to_owned).into();
+    let output = client.output_in_container(pod, command, &input(jobs), IN_CONTAINER)?;
+    Ok(outcomes(&output))
+}
+
+fn input(jobs: &[ProbeJob]) -> String {
+    jobs.iter().map(line).collect()
+}
+
+fn outcomes(output: &str) -> HashMap<u64, ProbeOutcome> {
+    output
         .lines()
         .filter_map(|line| serde_json::from_str::<ProbeOutcome>(line).ok())
         .filter_map(numbered)
-        .collect())
+        .collect()
 }
 
 fn line(job: &ProbeJob) -> String {

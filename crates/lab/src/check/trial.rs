@@ -8,10 +8,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use seaway_model::Family;
 
-use super::cases::{Case, Path};
+use super::cases::{Case, Path, SILENCE_MS, Wanted};
 use super::not_tried;
 use super::probes::probe;
 use super::report::Report;
+use super::verdict::judge;
 use super::view::Exposed;
 use crate::agent_client::held_addresses;
 use crate::client::Client;
@@ -19,7 +20,6 @@ use crate::cluster::{CONTAINERS, Cluster, HostPort, ReadyPod};
 use crate::error::LabError;
 use crate::protocol::NodeStatus;
 use crate::tool::{ProbeJob, ProbeKind, ProbeOutcome};
-use crate::topology::Network;
 use crate::waiting::eventually;
 
 /// A container that was killed may have to wait for its turn.
@@ -27,8 +27,6 @@ const COMES_BACK: Duration = Duration::from_secs(15);
 const MADE: Duration = Duration::from_secs(30);
 /// Longer than the grace that the Pod's containers have.
 const DELETED: Duration = Duration::from_secs(30);
-/// Long enough for an answer on one machine, short enough to be waited for.
-const SILENCE_MS: u64 = 500;
 /// The first of the ports that checks use, each its own, so that two at once do not meet.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u32 = 10_000;
@@ -69,11 +67,10 @@ impl<'a> Trial<'a> {
     pub(super) fn begin(
         client: &'a Client,
         cluster: &'a Cluster,
-        network: &Network,
         node: &NodeStatus,
     ) -> Result<Trial<'a>, Box<Failed>> {
-        let name = format!("check-{}", std::process::id());
-        Trial::try_begin(client, cluster, network, node, &name).map_err(|error| {
+        let name = own_name();
+        Trial::try_begin(client, cluster, node, &name).map_err(|error| {
             Box::new(Failed {
                 case: no_case(&node.name, &name),
                 reason: error.to_string(),
@@ -84,7 +81,6 @@ impl<'a> Trial<'a> {
     fn try_begin(
         client: &'a Client,
         cluster: &'a Cluster,
-        network: &Network,
         node: &NodeStatus,
         name: &str,
     ) -> Result<Trial<'a>, LabError> {
@@ -105,7 +101,7 @@ impl<'a> Trial<'a> {
             deleted: false,
         };
         pod.ready = cluster.await_pod(name, MADE)?;
-        let exposed = Exposed::of(client, network, &pod.ready, port)?;
+        let exposed = Exposed::of(client, &pod.ready, port)?;
         Ok(Trial {
             client,
             pod,
@@ -199,16 +195,16 @@ impl Trial<'_> {
         }
     }
 
-    /// The node itself refuses what nobody listens to. Silence would not do: a port that still led to
-    /// the address of the Pod would give it as well.
+    /// The node itself refuses what nobody listens to.
     fn closed(&self, report: &mut Report) {
         for address in &self.node {
             for kind in [ProbeKind::Tcp, ProbeKind::Udp] {
                 let mut case = self.case(Path::ClosedHostPort, *address);
                 case.kind = kind;
                 case.target = (*address, self.exposed.port).into();
+                case.wanted = Wanted::Refusal;
                 let verdict = self.try_ask(&case, SILENCE_MS);
-                let verdict = verdict.and_then(|outcome| refused(&case, outcome));
+                let verdict = verdict.and_then(|outcome| judge(&case, &outcome));
                 report.add_plain(&case, verdict);
             }
         }
@@ -247,11 +243,8 @@ impl Trial<'_> {
     /// The same; an error says that it could not be tried.
     fn try_ask(&self, case: &Case, timeout_ms: u64) -> Result<ProbeOutcome, String> {
         let job = ProbeJob {
-            id: 0,
-            kind: case.kind,
-            target: case.target,
-            size: 0,
             timeout_ms,
+            ..ProbeJob::new(0, case.kind, case.target)
         };
         let node = self.client.enter(&self.pod.ready.node);
         let outcomes = node.and_then(|node| probe(&node, &[job]));
@@ -276,19 +269,9 @@ impl Trial<'_> {
     }
 }
 
-/// Whether what was asked for was refused by the node.
-fn refused(case: &Case, outcome: ProbeOutcome) -> Result<(), String> {
-    let target = case.target;
-    match outcome.error {
-        None => {
-            let host = outcome.host.unwrap_or_default();
-            Err(format!("{target} still answers, as {host}"))
-        }
-        Some(error) if error.contains("refused") => Ok(()),
-        Some(error) => Err(format!(
-            "the node does not refuse {target}, as it does closed ports: {error}"
-        )),
-    }
+/// What this check calls what it makes, so that two at once do not meet.
+pub(super) fn own_name() -> String {
+    format!("check-{}", std::process::id())
 }
 
 /// The case of a Pod that could not even be made.
@@ -304,33 +287,7 @@ fn no_case(node: &str, pod: &str) -> Case {
         size: 0,
         own: [0, 0, 0, 0].into(),
         expected: Vec::new(),
-        expected_host: pod.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_closed_port_is_one_that_is_refused() {
-        let case = no_case("node1", "pod");
-        let failed = |error: &str| refused(&case, ProbeOutcome::bad(None, error.to_owned()));
-        assert_eq!(failed("connect: Connection refused (os error 111)"), Ok(()));
-        for error in [
-            "connect: no answer within 500 ms",
-            "connect: No route to host",
-        ] {
-            let told = failed(error).expect_err("it leads somewhere");
-            assert!(told.contains(error), "{told}");
-        }
-        let answer = ProbeOutcome {
-            ok: true,
-            host: Some("pod".to_owned()),
-            error: None,
-            ..ProbeOutcome::bad(None, String::new())
-        };
-        let told = refused(&case, answer).expect_err("it is open");
-        assert!(told.contains("still answers, as pod"), "{told}");
+        name: None,
+        wanted: Wanted::host(pod),
     }
 }

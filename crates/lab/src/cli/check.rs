@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use comfy_table::{Cell, Color};
+use seaway_model::Family;
 
 use super::{CheckArgs, print, table};
 use crate::check::{self, Exchange, Report, Row};
@@ -70,7 +71,7 @@ fn line(row: &Row) -> [Cell; 7] {
     [
         Cell::new(row.path.label()),
         Cell::new(row.family),
-        Cell::new(protocol(row.protocol)),
+        Cell::new(protocol(row)),
         result(row),
         Cell::new(way),
         Cell::new(seen(example)),
@@ -135,7 +136,7 @@ fn failure(row: &Row, exchange: &Exchange) -> String {
     format!(
         "FAILED {} {}: {from} -> {to} ({target}): {error}",
         row.family,
-        protocol(row.protocol)
+        protocol(row)
     )
 }
 
@@ -148,14 +149,23 @@ fn summary(report: &Report) -> String {
     }
 }
 
-fn protocol(kind: ProbeKind) -> &'static str {
-    match kind {
+fn protocol(row: &Row) -> &'static str {
+    let family = row.family;
+    match row.protocol {
         ProbeKind::Http => "HTTP",
         ProbeKind::Tcp => "TCP",
         ProbeKind::Udp => "UDP",
         ProbeKind::TcpBulk => "TCP, 4 MiB",
         ProbeKind::UdpMtu => "UDP, full packet",
         ProbeKind::UdpFragmented => "UDP, in fragments",
+        ProbeKind::Sctp => "SCTP",
+        ProbeKind::TcpMany => "TCP, many",
+        ProbeKind::UdpMany => "UDP, many",
+        ProbeKind::Lookup => match family {
+            Family::V4 => "DNS, A",
+            Family::V6 => "DNS, AAAA",
+        },
+        ProbeKind::Srv => "DNS, SRV",
     }
 }
 
@@ -165,8 +175,6 @@ fn milliseconds(us: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use seaway_model::Family;
-
     use super::*;
     use crate::check::Path;
     use crate::check::samples::{case, empty, good};

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 
 use super::life::Time;
+use crate::topology::LabNode;
 
 /// How many Pods a node takes, as kubelet does.
 const MOST_PODS: &str = "110";
@@ -56,15 +57,17 @@ fn total_memory(meminfo: &str) -> Option<i128> {
 pub(crate) struct Identity {
     pub(crate) name: String,
     pub(crate) ips: Vec<IpAddr>,
+    pub(crate) zone: String,
     pub(crate) capacity: Capacity,
     pub(crate) info: NodeSystemInfo,
 }
 
 impl Identity {
-    pub(crate) fn new(name: &str, ips: Vec<IpAddr>, capacity: Capacity, id: String) -> Identity {
+    pub(crate) fn new(node: &LabNode, capacity: Capacity, id: String) -> Identity {
         Identity {
-            name: name.to_owned(),
-            ips,
+            name: node.name.to_string(),
+            ips: node.ips(),
+            zone: node.zone.clone(),
             capacity,
             info: system_info(id),
         }
@@ -122,6 +125,7 @@ pub(crate) fn object(identity: &Identity, pod_cidrs: &[String]) -> Node {
         label("kubernetes.io/arch", arch),
         label("beta.kubernetes.io/os", "linux"),
         label("beta.kubernetes.io/arch", arch),
+        label("topology.kubernetes.io/zone", &identity.zone),
     ]);
     Node {
         metadata: ObjectMeta {
@@ -302,14 +306,15 @@ pub(crate) fn lease(name: &str, uid: &str, now: Time) -> Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::{Network, Topology};
 
     fn identity() -> Identity {
-        let ips = ["172.18.0.1", "fd00:5ea::1"].map(|ip| ip.parse().expect("an address"));
+        let lab = Topology::new(1, 0, Network::default()).expect("valid");
         let capacity = Capacity {
             milli_cpus: 2000,
             memory: 4 << 30,
         };
-        Identity::new("node1", ips.into(), capacity, "a-b".to_owned())
+        Identity::new(&lab.nodes[0], capacity, "a-b".to_owned())
     }
 
     fn at(seconds: i64) -> Time {
@@ -355,6 +360,12 @@ mod tests {
             node.metadata.labels.expect("some")["kubernetes.io/hostname"],
             "node1"
         );
+    }
+
+    #[test]
+    fn a_node_is_in_a_zone() {
+        let labels = object(&identity(), &[]).metadata.labels.expect("some");
+        assert_eq!(labels["topology.kubernetes.io/zone"], "zone-a");
     }
 
     #[test]

@@ -61,9 +61,8 @@ impl Registrar {
     fn new(machine: &Arc<Machine>, place: &Arc<Place>, statuses: StatusWriter<Node>) -> Registrar {
         // A node without an id of its own would do, too.
         let id = ids::uuid().unwrap_or_default();
-        let name = place.node.name();
         Registrar {
-            identity: Identity::new(name, place.ips.clone(), machine.capacity, id),
+            identity: Identity::new(&place.node.plan, machine.capacity, id),
             machine: machine.clone(),
             place: place.clone(),
             statuses,

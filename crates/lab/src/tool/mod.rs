@@ -7,9 +7,12 @@ mod ending;
 mod fetch;
 mod greeting;
 mod http;
+mod load;
+mod lookup;
 mod pause;
 mod ping;
 mod probe;
+mod sctp;
 mod serve;
 mod stream;
 mod tally;
@@ -18,6 +21,8 @@ mod until;
 
 pub use fetch::{FetchArgs, FetchError};
 pub use greeting::{Greeting, Seen};
+pub use load::{LoadArgs, LoadReport};
+pub use lookup::{Data, Found, LookupArgs, LookupError, Record, RecordKind};
 pub use ping::{PingArgs, PingError};
 pub use probe::{ProbeArgs, ProbeJob, ProbeKind, ProbeOutcome};
 pub use serve::{ServeArgs, ServeError};
@@ -39,6 +44,10 @@ pub enum ToolCommand {
     Fetch(FetchArgs),
     /// Send requests at a steady rate and count the answers.
     Ping(PingArgs),
+    /// Make many connections, one after the other, and tell who answered and what went wrong.
+    Load(LoadArgs),
+    /// Look a name up by DNS, as programs here would.
+    Lookup(LookupArgs),
     /// Keep one TCP connection busy until standard input closes, checking every byte.
     Stream(StreamArgs),
     /// Run the probes that standard input describes, one JSON object a line.
@@ -64,6 +73,8 @@ pub fn run(command: ToolCommand) -> anyhow::Result<ExitCode> {
         ToolCommand::Serve(args) => serve::run(&args)?,
         ToolCommand::Fetch(args) => print(fetch::run(&args)?.trim_end())?,
         ToolCommand::Ping(args) => return report_ping(&args),
+        ToolCommand::Load(args) => return report_load(&args),
+        ToolCommand::Lookup(args) => report_lookup(&args)?,
         ToolCommand::Stream(args) => return report_stream(&args),
         ToolCommand::Probe(args) => {
             let input = io::BufReader::new(io::stdin());
@@ -81,6 +92,24 @@ fn report_ping(args: &PingArgs) -> anyhow::Result<ExitCode> {
         Output::Text => print(&summary.to_string())?,
     }
     Ok(exit_code(summary.received > 0))
+}
+
+fn report_load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
+    let report = load::run(args)?;
+    match args.output {
+        Output::Json => print(&serde_json::to_string(&report)?)?,
+        Output::Text => print(&report.to_string())?,
+    }
+    Ok(exit_code(report.failed == 0 && report.answered > 0))
+}
+
+fn report_lookup(args: &LookupArgs) -> anyhow::Result<()> {
+    let found = lookup::run(args)?;
+    match args.output {
+        Output::Json => print(&serde_json::to_string(&found)?)?,
+        Output::Text => print(&lookup::text(&found))?,
+    }
+    Ok(())
 }
 
 fn report_stream(args: &StreamArgs) -> anyhow::Result<ExitCode> {

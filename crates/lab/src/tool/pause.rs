@@ -2,7 +2,7 @@
 
 /// Waits until it is asked to end, or killed.
 pub(super) fn run() -> ! {
-    super::ending::end_when_asked();
+    super::ending::end_when_asked(std::time::Duration::ZERO);
     loop {
         nix::unistd::pause();
     }

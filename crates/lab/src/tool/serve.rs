@@ -1,4 +1,4 @@
-//! The server of every lab Pod: HTTP, and TCP and UDP echo, on dual-stack sockets.
+//! The server of every lab Pod: HTTP, and TCP and UDP echo, on dual-stack sockets; SCTP if asked.
 //!
 //! One thread a connection, at most [`MAX_CONNECTIONS`] at once; more are closed at the door.
 
@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::ending::end_when_asked;
 use super::greeting::{Greeting, Seen, host_name};
 use super::http::{self, Request};
+use super::sctp;
 use super::udp_echo::UdpEcho;
 
 const MAX_CONNECTIONS: usize = 256;
@@ -31,6 +32,25 @@ pub struct ServeArgs {
     /// Port, TCP and UDP, that answers with {host, peer} and then echoes.
     #[arg(long, default_value_t = 7777)]
     pub echo: u16,
+    /// Answer SCTP's INIT at this port, too; needs CAP_NET_RAW.
+    #[arg(long)]
+    pub sctp: Option<u16>,
+    /// When asked to end, go on serving for so long, as a server does that lets its clients leave.
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub linger_ms: u64,
+}
+
+impl ServeArgs {
+    /// Those ports, and nothing more.
+    #[cfg(test)]
+    pub(super) fn at(http: u16, echo: u16) -> ServeArgs {
+        ServeArgs {
+            http,
+            echo,
+            sctp: None,
+            linger_ms: 0,
+        }
+    }
 }
 
 /// The server could not start or go on.
@@ -46,14 +66,16 @@ pub struct ServeError {
 fn hint(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::AddrInUse => "; choose another one with --http or --echo",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE, and SCTP needs CAP_NET_RAW"
+        }
         _ => "",
     }
 }
 
 /// Serves until the process ends.
 pub(super) fn run(args: &ServeArgs) -> Result<(), ServeError> {
-    end_when_asked();
+    end_when_asked(Duration::from_millis(args.linger_ms));
     let server = Server::bind(args)?;
     let [http, echo] = [&server.http, &server.echo].map(TcpListener::local_addr);
     if let (Ok(http), Ok(echo)) = (http, echo) {
@@ -63,11 +85,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), ServeError> {
     server.run()
 }
 
-/// The three sockets of the server.
+/// The sockets of the server.
 pub(super) struct Server {
     http: TcpListener,
     echo: TcpListener,
     udp: UdpEcho,
+    sctp: Option<sctp::Server>,
 }
 
 impl Server {
@@ -78,7 +101,15 @@ impl Server {
         let port = echo.local_addr().map_or(args.echo, |a| a.port());
         let udp =
             UdpEcho::bind(port).map_err(|cause| failed("listen on", "udp echo", port, cause))?;
-        Ok(Server { http, echo, udp })
+        let sctp = args.sctp.map(sctp::Server::bind).transpose();
+        let sctp = sctp
+            .map_err(|cause| failed("listen on", "sctp", args.sctp.unwrap_or_default(), cause))?;
+        Ok(Server {
+            http,
+            echo,
+            udp,
+            sctp,
+        })
     }
 
     /// The ports of HTTP and echo.
@@ -95,6 +126,9 @@ impl Server {
         for (listener, answer) in [(self.http, answer_http as Answer), (self.echo, answer_echo)] {
             let gate = gate.clone();
             thread::spawn(move || accept_all(&listener, &gate, answer));
+        }
+        if let Some(sctp) = self.sctp {
+            sctp.run();
         }
         self.udp
             .run()
@@ -223,7 +257,7 @@ impl Drop for Ticket {
 /// A server of this process on ports of the kernel's choice: (HTTP, echo).
 #[cfg(test)]
 pub(super) fn in_background() -> (u16, u16) {
-    let server = Server::bind(&ServeArgs { http: 0, echo: 0 }).expect("binds");
+    let server = Server::bind(&ServeArgs::at(0, 0)).expect("binds");
     let ports = server.ports();
     thread::spawn(|| server.run());
     ports
@@ -272,7 +306,7 @@ mod tests {
     #[test]
     fn a_taken_port_says_what_to_do() {
         let (http, _) = in_background();
-        let error = Server::bind(&ServeArgs { http, echo: 0 })
+        let error = Server::bind(&ServeArgs::at(http, 0))
             .err()
             .expect("refused")
             .to_string();

@@ -14,14 +14,19 @@ impl Stop {
     pub(super) fn when_stdin_closes(watch: bool) -> Stop {
         let stop = Stop::default();
         if watch {
-            let raised = stop.clone();
-            thread::spawn(move || {
-                // An unreadable standard input has ended as well.
-                let _ = drain(io::stdin().lock());
-                raised.raise();
-            });
+            stop.raise_when_stdin_closes();
         }
         stop
+    }
+
+    /// Raises the flag when standard input ends, too.
+    pub(super) fn raise_when_stdin_closes(&self) {
+        let raised = self.clone();
+        thread::spawn(move || {
+            // An unreadable standard input has ended as well.
+            let _ = drain(io::stdin().lock());
+            raised.raise();
+        });
     }
 
     /// Raises the flag.

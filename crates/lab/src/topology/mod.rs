@@ -36,6 +36,8 @@ pub(crate) const OUTSIDE: &str = "outside";
 pub(crate) const ROUTER: &str = "router";
 /// The API server's port on the underlay.
 pub(crate) const API_PORT: u16 = 6443;
+/// The nodes take turns in being in these.
+const ZONES: [&str; 2] = ["zone-a", "zone-b"];
 /// Node N gets the Nth part of a cluster network, so that the numbers read alike.
 pub(crate) const FIRST_NODE_CIDR: u32 = 1;
 
@@ -122,6 +124,8 @@ pub struct LabNode {
     pub name: NodeName,
     /// Its addresses on the underlay, with the underlay's prefix length.
     pub addresses: Vec<IpNet>,
+    /// The zone that it says to be in.
+    pub zone: String,
 }
 
 impl LabNode {
@@ -187,6 +191,7 @@ fn node(number: u16, network: &Network) -> LabNode {
     LabNode {
         name,
         addresses: network.node_addresses(number),
+        zone: ZONES[usize::from(number - 1) % ZONES.len()].to_owned(),
     }
 }
 
@@ -215,6 +220,13 @@ mod tests {
                 "node2/pod-2-2"
             ]
         );
+    }
+
+    #[test]
+    fn neighbours_are_in_different_zones() {
+        let lab = lab(3, 0).expect("valid");
+        let zones: Vec<_> = lab.nodes.iter().map(|node| node.zone.as_str()).collect();
+        assert_eq!(zones, ["zone-a", "zone-b", "zone-a"]);
     }
 
     #[test]

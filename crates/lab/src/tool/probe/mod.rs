@@ -2,9 +2,12 @@
 //!
 //! Nothing is tried twice: a datagram that gets lost is a failed probe.
 
+mod many;
+mod names;
 mod tcp;
 mod udp;
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +18,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::greeting::Greeting;
+use super::sctp;
 use super::tally::micros;
 
 /// How probes are run.
@@ -35,12 +39,22 @@ pub enum ProbeKind {
     Tcp,
     /// One small datagram.
     Udp,
+    /// An SCTP INIT that is answered.
+    Sctp,
     /// `size` bytes over TCP, all echoed and compared.
     TcpBulk,
     /// One datagram of `size` bytes *of IP packet* that must not be fragmented.
     UdpMtu,
     /// One datagram of `size` bytes of payload that the sender fragments.
     UdpFragmented,
+    /// `size` connections like those of `tcp`, one after the other.
+    TcpMany,
+    /// `size` datagrams like that of `udp`, each from a port of its own.
+    UdpMany,
+    /// The records of `name` hold the target's address.
+    Lookup,
+    /// The SRV records of `name` lead to the target's address and port.
+    Srv,
 }
 
 /// A probe to run.
@@ -52,6 +66,9 @@ pub struct ProbeJob {
     pub kind: ProbeKind,
     /// With whom.
     pub target: SocketAddr,
+    /// The name by which the target is called: it has to lead there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// How much, for the kinds that have a size.
     #[serde(default)]
     pub size: usize,
@@ -75,6 +92,9 @@ pub struct ProbeOutcome {
     pub seen: Option<SocketAddr>,
     /// The server's host name.
     pub host: Option<String>,
+    /// How often each server answered, for the kinds that ask many times.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, u64>,
     /// Time to the first answer, or for the whole exchange if the kind has a size.
     pub latency_us: Option<u64>,
     /// What went wrong.
@@ -82,43 +102,97 @@ pub struct ProbeOutcome {
 }
 
 /// An exchange that went well.
-struct Exchange {
-    greeting: Greeting,
-    latency: Duration,
+pub(super) struct Exchange {
+    pub(super) greeting: Option<Greeting>,
+    pub(super) hosts: BTreeMap<String, u64>,
+    pub(super) latency: Duration,
+}
+
+impl Exchange {
+    /// Somebody answered.
+    pub(super) fn of(greeting: Greeting, latency: Duration) -> Exchange {
+        Exchange {
+            greeting: Some(greeting),
+            ..Exchange::plain(latency)
+        }
+    }
+
+    /// It went well without a word of the server's.
+    pub(super) fn plain(latency: Duration) -> Exchange {
+        Exchange {
+            greeting: None,
+            hosts: BTreeMap::new(),
+            latency,
+        }
+    }
 }
 
 impl ProbeJob {
+    /// A job of no size, with the usual patience.
+    pub fn new(id: u64, kind: ProbeKind, target: SocketAddr) -> ProbeJob {
+        ProbeJob {
+            id,
+            kind,
+            target,
+            name: None,
+            size: 0,
+            timeout_ms: default_timeout_ms(),
+        }
+    }
+
+    fn name(&self) -> Result<&str, String> {
+        let name = self.name.as_deref();
+        name.ok_or_else(|| "this kind of probe needs a name".to_owned())
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms.max(1))
+    }
+
     /// The bytes that belong to this probe and to no other.
     fn token(&self) -> Vec<u8> {
         format!("probe {} to {}", self.id, self.target).into_bytes()
     }
 
-    fn deadline(&self) -> Deadline {
-        Deadline::after(Duration::from_millis(self.timeout_ms.max(1)))
+    pub(super) fn deadline(&self) -> Deadline {
+        Deadline::after(self.timeout())
     }
 
     /// Runs the probe.
     pub fn run(&self) -> ProbeOutcome {
-        let result = match self.kind {
-            ProbeKind::Http => tcp::http(self),
-            ProbeKind::Tcp => tcp::greet(self),
-            ProbeKind::TcpBulk => tcp::bulk(self),
-            ProbeKind::Udp => udp::small(self),
-            ProbeKind::UdpMtu => udp::unfragmented(self),
-            ProbeKind::UdpFragmented => udp::fragmented(self),
-        };
-        match result {
+        match self.try_run() {
             Ok(exchange) => self.good(exchange),
             Err(error) => ProbeOutcome::bad(Some(self.id), error),
         }
     }
 
+    fn try_run(&self) -> Result<Exchange, String> {
+        if !matches!(self.kind, ProbeKind::Lookup | ProbeKind::Srv) {
+            names::check(self)?;
+        }
+        match self.kind {
+            ProbeKind::Http => tcp::http(self),
+            ProbeKind::Tcp => tcp::greet(self),
+            ProbeKind::TcpMany => many::times(self, tcp::greet),
+            ProbeKind::TcpBulk => tcp::bulk(self),
+            ProbeKind::Udp => udp::small(self),
+            ProbeKind::UdpMany => many::times(self, udp::small),
+            ProbeKind::UdpMtu => udp::unfragmented(self),
+            ProbeKind::UdpFragmented => udp::fragmented(self),
+            ProbeKind::Sctp => sctp::greet(self),
+            ProbeKind::Lookup => names::address(self),
+            ProbeKind::Srv => names::srv(self),
+        }
+    }
+
     fn good(&self, exchange: Exchange) -> ProbeOutcome {
+        let (peer, host) = exchange.greeting.map(|g| (g.peer, g.host)).unzip();
         ProbeOutcome {
             id: Some(self.id),
             ok: true,
-            seen: Some(exchange.greeting.peer),
-            host: Some(exchange.greeting.host),
+            seen: peer,
+            host,
+            hosts: exchange.hosts,
             latency_us: Some(micros(exchange.latency)),
             error: None,
         }
@@ -133,6 +207,7 @@ impl ProbeOutcome {
             ok: false,
             seen: None,
             host: None,
+            hosts: BTreeMap::new(),
             latency_us: None,
             error: Some(error),
         }
@@ -141,7 +216,7 @@ impl ProbeOutcome {
 
 /// When an exchange has to be over.
 #[derive(Clone, Copy)]
-struct Deadline {
+pub(super) struct Deadline {
     start: Instant,
     timeout: Duration,
 }
@@ -162,12 +237,12 @@ impl Deadline {
         }
     }
 
-    fn elapsed(self) -> Duration {
+    pub(super) fn elapsed(self) -> Duration {
         self.start.elapsed()
     }
 
     /// The time that is left, or the error of having none.
-    fn left(self) -> Result<Duration, String> {
+    pub(super) fn left(self) -> Result<Duration, String> {
         match self.timeout.checked_sub(self.elapsed()) {
             Some(left) if !left.is_zero() => Ok(left),
             _ => Err(self.over()),
@@ -179,7 +254,7 @@ impl Deadline {
     }
 
     /// What an error of a socket means under this deadline.
-    fn describe(self, what: &str, error: &io::Error) -> String {
+    pub(super) fn describe(self, what: &str, error: &io::Error) -> String {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 format!("{what}: {}", self.over())
@@ -245,22 +320,22 @@ mod tests {
     use super::super::serve::in_background;
     use super::*;
 
-    const KINDS: [(ProbeKind, usize); 6] = [
+    const KINDS: [(ProbeKind, usize); 8] = [
         (ProbeKind::Http, 0),
         (ProbeKind::Tcp, 0),
         (ProbeKind::Udp, 0),
         (ProbeKind::TcpBulk, 4 << 20),
         (ProbeKind::UdpMtu, 1500),
         (ProbeKind::UdpFragmented, 60_000),
+        (ProbeKind::TcpMany, 5),
+        (ProbeKind::UdpMany, 5),
     ];
 
     fn job(kind: ProbeKind, target: String, size: usize) -> ProbeJob {
         ProbeJob {
-            id: 7,
-            kind,
-            target: target.parse().expect("valid"),
             size,
             timeout_ms: 5000,
+            ..ProbeJob::new(7, kind, target.parse().expect("valid"))
         }
     }
 
@@ -284,6 +359,34 @@ mod tests {
                 assert_eq!(outcome.host, Some(host_name()));
             }
         }
+    }
+
+    #[test]
+    fn many_tell_how_often_each_answered() {
+        let ports = in_background();
+        for kind in [ProbeKind::TcpMany, ProbeKind::UdpMany] {
+            let outcome = job(kind, format!("127.0.0.1:{}", ports.1), 7).run();
+            assert_eq!(outcome.hosts, BTreeMap::from([(host_name(), 7)]));
+        }
+    }
+
+    #[test]
+    fn a_name_has_to_lead_to_the_target() {
+        let ports = in_background();
+        let named = |target: &str, name: Option<&str>| ProbeJob {
+            name: name.map(str::to_owned),
+            ..job(ProbeKind::Tcp, format!("{target}:{}", ports.1), 0)
+        };
+        assert!(named("127.0.0.1", Some("localhost")).run().ok);
+        let outcome = named("127.0.0.2", Some("localhost")).run();
+        let error = outcome.error.expect("an error");
+        assert!(
+            error.starts_with("localhost has ") && error.ends_with(", and not 127.0.0.2"),
+            "{error}"
+        );
+        let nameless = job(ProbeKind::Lookup, "127.0.0.1:53".into(), 0).run();
+        let error = nameless.error.expect("an error");
+        assert!(error.contains("needs a name"), "{error}");
     }
 
     #[test]

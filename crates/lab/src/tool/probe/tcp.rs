@@ -90,10 +90,7 @@ pub(super) fn http(job: &ProbeJob) -> Result<Exchange, String> {
     let seen: Seen = serde_json::from_str(&answer.body).map_err(|e| {
         format!("the page is not understood ({e}): something else answers on that port")
     })?;
-    Ok(Exchange {
-        greeting: seen.greeting,
-        latency,
-    })
+    Ok(Exchange::of(seen.greeting, latency))
 }
 
 fn read_to_end(connection: &mut Connection) -> Result<Vec<u8>, String> {
@@ -119,7 +116,7 @@ pub(super) fn greet(job: &ProbeJob) -> Result<Exchange, String> {
     if echo != token {
         return Err("the echo differs from what was sent".to_owned());
     }
-    Ok(Exchange { greeting, latency })
+    Ok(Exchange::of(greeting, latency))
 }
 
 /// Many bytes and their echo, a window at a time.
@@ -142,10 +139,7 @@ pub(super) fn bulk(job: &ProbeJob) -> Result<Exchange, String> {
         }
         left -= length;
     }
-    Ok(Exchange {
-        greeting,
-        latency: connection.deadline.elapsed(),
-    })
+    Ok(Exchange::of(greeting, connection.deadline.elapsed()))
 }
 
 /// An endless sequence of bytes in which no part looks like another.

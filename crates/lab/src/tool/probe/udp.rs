@@ -103,7 +103,7 @@ fn exchange(socket: &UdpSocket, job: &ProbeJob, payload: &[u8]) -> Result<Exchan
     if !payload.starts_with(echo) || was_cut(length, echo, payload) {
         return Err("the echo differs from what was sent".to_owned());
     }
-    Ok(Exchange { greeting, latency })
+    Ok(Exchange::of(greeting, latency))
 }
 
 /// Whether the echo lacks bytes that its datagram had room for.

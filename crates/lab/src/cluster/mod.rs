@@ -1,6 +1,8 @@
 //! What a lab itself asks of its API server: its first Pods, and the Pods that `lab pod` and
 //! `lab check` make. A blocking front for code without a runtime; it decides nothing.
 
+mod workloads;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
@@ -153,7 +155,17 @@ impl Cluster {
     ) -> Result<(), LabError> {
         let pod = manifest(node, name, host_port)?;
         let made = self.wait(self.pods().create(&PostParams::default(), &pod));
-        made.map(drop).map_err(|e| refused("create", name, &e))
+        made.map(drop)
+            .map_err(|e| refused("create", "Pod", name, &e))
+    }
+
+    /// Asks for the end of a Pod. One that is not there is gone.
+    pub(crate) fn doom_pod(&self, name: &str) -> Result<(), LabError> {
+        match self.wait(self.pods().delete(name, &DeleteParams::default())) {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(e) => Err(refused("delete", "Pod", name, &e)),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Deletes a Pod and waits until it is gone.
@@ -161,7 +173,7 @@ impl Cluster {
         let pods = self.pods();
         let deleted = self
             .wait(pods.delete(name, &DeleteParams::default()))
-            .map_err(|e| refused("delete", name, &e))?;
+            .map_err(|e| refused("delete", "Pod", name, &e))?;
         let Some(pod) = deleted.left() else {
             return Ok(());
         };
@@ -235,7 +247,7 @@ impl Cluster {
     pub(crate) fn restarts(&self, name: &str) -> Result<BTreeMap<String, i32>, LabError> {
         let pod = self
             .wait(self.pods().get_status(name))
-            .map_err(|e| refused("get", name, &e))?;
+            .map_err(|e| refused("get", "Pod", name, &e))?;
         let statuses = pod.status.and_then(|status| status.container_statuses);
         let statuses = statuses.unwrap_or_default().into_iter();
         Ok(statuses.map(|s| (s.name, s.restart_count)).collect())
@@ -256,7 +268,7 @@ impl Cluster {
         };
         self.wait(async {
             let stream = pods.log_stream(&log.pod, &params).await;
-            let stream = stream.map_err(|e| refused("read the log of", &log.pod, &e))?;
+            let stream = stream.map_err(|e| refused("read the log of", "Pod", &log.pod, &e))?;
             let mut stream = pin!(stream);
             let mut bytes = vec![0; 16 << 10];
             loop {
@@ -286,12 +298,12 @@ impl Cluster {
     }
 }
 
-fn refused(operation: &str, pod: &str, error: &kube::Error) -> LabError {
+fn refused(operation: &str, kind: &str, name: &str, error: &kube::Error) -> LabError {
     let reason = match error {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
     };
-    LabError::Api(format!("{operation} the Pod {pod}: {reason}"))
+    LabError::Api(format!("{operation} the {kind} {name}: {reason}"))
 }
 
 fn watch_failed(what: &str, error: &watcher::Error) -> LabError {

@@ -1,10 +1,12 @@
 //! Which exchanges are tried: from where to where, and what the server must see. Pure.
 
+mod services;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use seaway_model::Family;
 
-use super::cases::{Case, Path};
+use super::cases::{Case, Path, Wanted};
 use super::view::{Exposed, NodeView, PodView, View};
 use crate::cluster::CONTAINERS;
 use crate::supervisor::NODE_PORTS;
@@ -107,6 +109,9 @@ pub(super) fn plan(view: &View, pairs: Pairs) -> Vec<Case> {
             plan.add(Path::OutsideToHostPort, outside, port, &SMALL);
         }
     }
+    if let Some(staged) = &view.staged {
+        services::plan(&mut plan.cases, view, staged, pairs);
+    }
     plan.cases
 }
 
@@ -185,10 +190,10 @@ impl Plan {
                 self.add(Path::OtherNodesPodToHostPort, pod, port, &SMALL);
             }
         }
-        let nodes_own = [&node.addresses[..], &exposed.stand_ins].concat();
+        let nodes_own = node.all_own();
         if let Some(pod) = node.pods.first() {
             // An answer that went past the node would not be known for one.
-            let seen = match exposed.bridged {
+            let seen = match node.bridged {
                 true => [&nodes_own[..], &pod.addresses].concat(),
                 false => pod.addresses.clone(),
             };
@@ -259,7 +264,8 @@ impl Plan {
                 size: size(*kind, from.mtu),
                 own,
                 expected: expected.clone(),
-                expected_host: to.host.to_owned(),
+                name: None,
+                wanted: Wanted::host(to.host),
             }));
         }
     }
@@ -274,7 +280,7 @@ fn size(kind: ProbeKind, mtu: u32) -> usize {
         ProbeKind::TcpBulk => BULK_BYTES,
         ProbeKind::UdpMtu => mtu as usize,
         ProbeKind::UdpFragmented => FRAGMENTED_BYTES,
-        ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Udp => 0,
+        _ => 0,
     }
 }
 
@@ -284,11 +290,11 @@ mod tests {
 
     use super::*;
 
-    fn addresses(v4: String, v6: String) -> Vec<IpAddr> {
+    pub(super) fn addresses(v4: String, v6: String) -> Vec<IpAddr> {
         [v4, v6].map(|a| a.parse().expect("valid")).into()
     }
 
-    fn pod(n: usize, p: usize) -> PodView {
+    pub(super) fn pod(n: usize, p: usize) -> PodView {
         PodView {
             name: format!("pod-{n}-{p}"),
             host: format!("pod-{n}-{p}"),
@@ -297,10 +303,12 @@ mod tests {
         }
     }
 
-    fn view(nodes: usize, pods: usize) -> View {
+    pub(super) fn view(nodes: usize, pods: usize) -> View {
         let node = |n| NodeView {
             name: format!("node{n}"),
             addresses: addresses(format!("172.18.0.{n}"), format!("fd00:5ea::{n}")),
+            stand_ins: addresses("169.254.83.83".into(), "fd5e:a83::83".into()),
+            bridged: false,
             pods: (1..=pods).map(|p| pod(n, p)).collect(),
         };
         View {
@@ -310,13 +318,12 @@ mod tests {
                 pod: pod(1, 99),
                 node: "node1".into(),
                 port: 20_000,
-                stand_ins: addresses("169.254.83.83".into(), "fd5e:a83::83".into()),
-                bridged: false,
             }),
+            staged: None,
         }
     }
 
-    fn by_path(cases: &[Case]) -> BTreeMap<Path, usize> {
+    pub(super) fn by_path(cases: &[Case]) -> BTreeMap<Path, usize> {
         let mut counts = BTreeMap::new();
         cases
             .iter()
@@ -426,7 +433,7 @@ mod tests {
     fn a_port_of_the_node_is_asked_for_at_the_node_and_answered_by_the_pod() {
         for case in plan(&view(2, 1), Pairs::Ring) {
             if case.target.port() == 20_000 {
-                assert_eq!(case.expected_host, "pod-1-99");
+                assert_eq!(case.wanted, Wanted::host("pod-1-99"));
                 let at = case.target.ip();
                 let node = ["172.18.0.1", "fd00:5ea::1"].map(str::to_owned);
                 assert!(at.is_loopback() || node.contains(&at.to_string()), "{at}");
