@@ -5,6 +5,7 @@
 //! is not told again. One that can change all the time rests after it was told.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,14 @@ pub(crate) enum Topic {
     Peers,
     /// Ports of the node do not lead from Pods to Pods of the same bridge.
     BridgedPorts,
+    /// Ports that Services have are given to the node's own clients.
+    NodePorts,
+    /// Nobody can be answered at an address.
+    Listener(SocketAddr),
+    /// Objects of the cluster are wrong in themselves.
+    Objects,
+    /// An object of the cluster does not go together with others.
+    Object(String),
 }
 
 /// Something that happened.

@@ -3,8 +3,9 @@
 //!
 //! Threads: one per request on the socket, the *keeper* that applies cluster changes and repairs
 //! drift, the *reaper* that deletes dying links in groups, the *prober* that looks for paths that
-//! swallow large packets, and the source's own. All are synchronous but the last, which may be at
-//! home on an async runtime. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
+//! swallow large packets, the *flows* thread that puts UDP flows right, the *web* thread that answers
+//! by HTTP, and the source's own. All are synchronous but the last two, which have async runtimes of
+//! their own. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
 //! the network.
 //!
 //! State outside the process: the kernel's (see `seaway-kernel`), and caches in the state
@@ -24,6 +25,7 @@ mod recover;
 mod report;
 mod run;
 mod server;
+mod services;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -31,13 +33,15 @@ mod source;
 mod state;
 mod strangers;
 mod trace;
+mod web;
 
 pub use cleanup::{CleanupConfig, CleanupReport, cleanup};
 pub use error::AgentError;
 pub use journal::JournalEntry;
 pub use pathmtu::{PathReport, PathsReport};
 pub use report::{
-    AttachmentReport, NetworkReport, PoolReport, Status, TablesReport, WaitingWiring,
+    AttachmentReport, NetworkReport, PoolReport, ServicesReport, Status, TablesReport,
+    WaitingWiring,
 };
 pub use run::{AgentConfig, run};
 pub use source::ClusterSource;
@@ -45,3 +49,4 @@ pub use source::api::ApiSource;
 pub use source::file::{ClusterFileError, parse as parse_cluster_file};
 pub use strangers::StrangersReport;
 pub use trace::{PathTrace, TraceReport, Verdicts};
+pub use web::{HEALTH_PORT, METRICS_PORT, WebConfig};

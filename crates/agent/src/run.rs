@@ -18,10 +18,12 @@ use seaway_model::{AttachmentId, Device, LinkKind, NodeName, Settings, Wiring, h
 use crate::error::AgentError;
 use crate::journal::Journal;
 use crate::records::{Record, Records};
+use crate::services::flows;
 use crate::shared::{Keeper as KeeperHandle, Shared};
 use crate::source::{ClusterSource, Sink, Source};
 use crate::state::State;
-use crate::{cni, dns, keeper, pathmtu, reaper, recover, server};
+use crate::web::WebConfig;
+use crate::{cni, dns, keeper, pathmtu, reaper, recover, server, web};
 
 /// How the agent is to run.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub struct AgentConfig {
     pub uplink: UplinkRule,
     /// How the node's Pod network is to be.
     pub settings: Settings,
+    /// Where health and metrics are.
+    pub web: WebConfig,
 }
 
 /// Runs the agent in the calling thread's network namespace; returns only on a failure that it
@@ -45,7 +49,8 @@ pub struct AgentConfig {
 pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     seaway_kernel::fault::arm_from_environment();
     seaway_kernel::limits::raise_descriptors();
-    let mut source = Source::open(&config.cluster, &config.node)?;
+    let services = config.settings.services.is_some();
+    let mut source = Source::open(&config.cluster, &config.node, services)?;
     make_folder(&config.state_dir)?;
     let _lock = lock(&config.state_dir)?;
     let devices = Arc::new(Devices::default());
@@ -83,6 +88,12 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     cni::collect_notes(&shared);
     let worker = shared.clone();
     spawn("prober", move || pathmtu::run(&worker))?;
+    if services {
+        let worker = shared.clone();
+        spawn("flows", move || flows::run(&worker))?;
+    }
+    let (worker, runtime, wanted) = (shared.clone(), web::runtime()?, config.web);
+    spawn("web", move || web::run(&runtime, &worker, wanted))?;
     let voice = NodeVoice {
         transport: Some(config.settings.transport),
         notes,
@@ -95,7 +106,10 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     Ok(keeper.run()?)
 }
 
-pub(crate) fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), AgentError> {
+pub(crate) fn spawn(
+    name: &'static str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), AgentError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
     thread.map(drop).map_err(|e| AgentError::Thread(name, e))
 }

@@ -10,12 +10,17 @@ use seaway_dns::Names;
 use seaway_kernel::KernelError;
 use seaway_kernel::realise::{Host, NodeRealiser};
 use seaway_model::ContainerId;
+use tokio::sync::watch;
 
 use crate::journal::Journal;
 use crate::keeper::Command;
 use crate::records::Records;
+use crate::services::checks::Checks;
+use crate::services::flows::Flows;
+use crate::services::programming::Programming;
 use crate::state::State;
 use crate::strangers::Looks;
+use crate::web::HealthAsked;
 
 /// What all threads share.
 pub(crate) struct Shared {
@@ -25,6 +30,13 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) notes: Notes,
     pub(crate) journal: Journal,
+    /// How far the node is behind the cluster.
+    pub(crate) programming: Programming,
+    /// UDP flows that are to be compared.
+    pub(crate) flows: Flows,
+    /// The health checks to answer.
+    pub(crate) checks: watch::Sender<Checks>,
+    pub(crate) asked: HealthAsked,
     /// The names of the cluster, where they are answered here.
     pub(crate) names: OnceLock<Names>,
     looks: Mutex<Looks>,
@@ -90,6 +102,10 @@ impl Shared {
             records,
             notes,
             journal,
+            programming: Programming::default(),
+            flows: Flows::default(),
+            checks: watch::Sender::default(),
+            asked: HealthAsked::default(),
             names: OnceLock::new(),
             looks: Mutex::default(),
             spare: Mutex::default(),

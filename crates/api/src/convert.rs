@@ -1,6 +1,7 @@
 //! Kubernetes nodes and Pods as the model has them. Whatever the API lets through is checked here
 //! once and trusted afterwards.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,6 +11,26 @@ use seaway_model::{Node, NodeName, Pod, PodName, PodPhase, Transport, host_addre
 use thiserror::Error;
 
 use crate::Problem;
+
+mod service;
+mod slice;
+
+pub use service::{HEADLESS_LABEL, PROXY_NAME_LABEL, service};
+pub use slice::{SERVICE_NAME_LABEL, TRIGGER_TIME_ANNOTATION, slice, trigger_time};
+
+/// The label of a Node that says in which zone it is.
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+/// The taint of a Node that is about to be deleted (KEP-3836).
+pub const LEAVING_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
+
+/// An object as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read<T> {
+    /// What there is of it.
+    pub value: T,
+    /// Fields that cannot be right, and that the rest does not depend on.
+    pub passed_over: Vec<FieldError>,
+}
 
 /// The annotation of a Node in which its agent says which transport it uses.
 pub const TRANSPORT_ANNOTATION: &str = "network.seaway.dev/transport";
@@ -72,9 +93,23 @@ pub fn node(node: &core::Node) -> Result<Node, FieldError> {
         pod_cidrs: pod_cidrs(node)?,
         // What is wrong with it is nothing that makes the rest wrong.
         transport: transport(node).unwrap_or_default(),
-        zone: None,
-        leaving: false,
+        zone: zone(node),
+        leaving: is_leaving(node),
     })
+}
+
+fn zone(node: &core::Node) -> Option<String> {
+    let zone = node.metadata.labels.as_ref()?.get(ZONE_LABEL)?;
+    Some(zone.clone()).filter(|zone| !zone.is_empty())
+}
+
+fn is_leaving(node: &core::Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
+    let tainted = taints
+        .unwrap_or_default()
+        .iter()
+        .any(|taint| taint.key == LEAVING_TAINT);
+    tainted || node.metadata.deletion_timestamp.is_some()
 }
 
 /// The transport that a node's agent says it uses, if it does.
@@ -97,18 +132,26 @@ pub fn transport(node: &core::Node) -> Result<Option<Transport>, FieldError> {
 /// list of images and conditions is many times as much.
 pub(crate) fn trim_node(node: &mut core::Node) {
     let meta = std::mem::take(&mut node.metadata);
-    let keep = |(key, _): &(String, String)| key == TRANSPORT_ANNOTATION;
-    let annotations = meta.annotations.unwrap_or_default().into_iter();
+    let only = |map: Option<BTreeMap<String, String>>, wanted: &str| {
+        let kept = map.unwrap_or_default().into_iter();
+        Some(kept.filter(|(key, _)| key == wanted).collect())
+    };
     node.metadata = ObjectMeta {
         name: meta.name,
         uid: meta.uid,
         resource_version: meta.resource_version,
-        annotations: Some(annotations.filter(keep).collect()),
+        deletion_timestamp: meta.deletion_timestamp,
+        annotations: only(meta.annotations, TRANSPORT_ANNOTATION),
+        labels: only(meta.labels, ZONE_LABEL),
         ..ObjectMeta::default()
     };
+    let leaving = |taint: &core::Taint| taint.key == LEAVING_TAINT;
     node.spec = node.spec.take().map(|spec| core::NodeSpec {
         pod_cidr: spec.pod_cidr,
         pod_cidrs: spec.pod_cidrs,
+        taints: spec
+            .taints
+            .map(|all| all.into_iter().filter(leaving).collect()),
         ..core::NodeSpec::default()
     });
     node.status = node.status.take().map(|status| core::NodeStatus {
@@ -206,7 +249,7 @@ mod tests {
     #[test]
     fn a_trimmed_node_is_the_same_to_us_and_little_else() {
         let whole: core::Node = serde_json::from_value(json!({
-            "metadata": {"name": "n1", "uid": "u", "resourceVersion": "7", "labels": {"a": "b"},
+            "metadata": {"name": "n1", "uid": "u", "resourceVersion": "7", "labels": {"a": "b", ZONE_LABEL: "z"},
                 "annotations": {"x": "y", TRANSPORT_ANNOTATION: "l2"}},
             "spec": {"podCIDRs": ["10.244.1.0/24"], "taints": [{"key": "k", "effect": "NoSchedule"}]},
             "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.1"}],
@@ -222,7 +265,8 @@ mod tests {
             trimmed.metadata.resource_version,
             whole.metadata.resource_version
         );
-        assert_eq!(trimmed.metadata.labels, None);
+        let labels = trimmed.metadata.labels.expect("a zone");
+        assert_eq!(labels.into_keys().collect::<Vec<_>>(), [ZONE_LABEL]);
         assert_eq!(trimmed.status.and_then(|status| status.images), None);
     }
 
@@ -245,6 +289,28 @@ mod tests {
         assert!(bare.addresses.is_empty() && bare.pod_cidrs.is_empty());
         let old = json!({"metadata": {"name": "n1"}, "spec": {"podCIDR": "10.0.0.0/24"}});
         assert_eq!(node_from(old).expect("good").pod_cidrs.len(), 1);
+    }
+
+    #[test]
+    fn a_node_has_a_zone_and_may_be_leaving() {
+        let node = |meta: Value, taint: &str| {
+            let mut value = json!({"metadata": meta, "spec": {"taints": [
+                {"key": taint, "effect": "NoSchedule"}]}});
+            value["metadata"]["name"] = json!("n1");
+            let mut node: core::Node = serde_json::from_value(value).expect("a Node");
+            trim_node(&mut node);
+            super::node(&node).expect("good")
+        };
+        let zoned = node(json!({"labels": {ZONE_LABEL: "z1"}}), "other");
+        assert_eq!((zoned.zone.as_deref(), zoned.leaving), (Some("z1"), false));
+        assert!(node(json!({}), LEAVING_TAINT).leaving);
+        assert!(
+            node(
+                json!({"deletionTimestamp": "2025-01-01T00:00:00Z"}),
+                "other"
+            )
+            .leaving
+        );
     }
 
     #[test]

@@ -1,15 +1,49 @@
-//! Changes of watched nodes and Pods as the cluster events of an agent. Pure.
+//! Changes of what is watched as the cluster events of an agent. Pure.
 //!
 //! An object that cannot be right gives a problem, and no event: its last good version stays
 //! until a better one comes or it is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1 as core;
-use seaway_model::{ClusterEvent, NodeName, PodName};
+use k8s_openapi::api::discovery::v1 as discovery;
+use seaway_model::{
+    ClusterEvent, EndpointSlice, NodeName, PodName, Service, ServiceName, SliceName,
+};
 
-use crate::convert::{self, FieldError};
+use crate::convert::{self, FieldError, Read};
+use crate::parcel::Parcel;
 use crate::{Change, ObjectKey, Problem};
+
+/// How many objects are named when many are wrong.
+const NAMED: usize = 8;
+
+/// A Service as a watch hands it on.
+pub type ServiceParcel = Parcel<Result<Read<Service>, FieldError>>;
+/// A slice as a watch hands it on.
+pub type SliceParcel = Parcel<SliceContent>;
+
+/// What a slice says.
+#[derive(Debug)]
+pub struct SliceContent {
+    read: Result<Option<Read<EndpointSlice>>, FieldError>,
+    /// When it happened.
+    trigger: Option<SystemTime>,
+}
+
+/// What an agent needs of a Service.
+pub fn service_parcel(object: &core::Service) -> ServiceParcel {
+    Parcel::new(convert::service(object))
+}
+
+/// What an agent needs of a slice.
+pub fn slice_parcel(object: &discovery::EndpointSlice) -> SliceParcel {
+    Parcel::new(SliceContent {
+        read: convert::slice(object),
+        trigger: convert::trigger_time(object),
+    })
+}
 
 /// What became of one kind's watch.
 #[derive(Debug, Default)]
@@ -38,22 +72,64 @@ impl Kind {
         }
     }
 
-    fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.watch.iter().chain(self.objects.values())
+    /// Notes fields that are passed over: the first, and how many more there are.
+    fn pass_over(&mut self, kind: &str, key: &ObjectKey, fields: Vec<FieldError>) {
+        let more = fields.len().saturating_sub(1);
+        if let Some(mut first) = fields.into_iter().next() {
+            if more > 0 {
+                first
+                    .reason
+                    .push_str(&format!(" (and {more} more like it)"));
+            }
+            self.objects
+                .insert(key.clone(), first.passed_over(kind, key));
+        }
     }
 }
 
-/// Turns the changes of two watches into one stream of events.
+/// Turns the changes of the watches into one stream of events.
 #[derive(Debug, Default)]
 pub struct ClusterFeed {
     nodes: Kind,
     pods: Kind,
+    /// Services and slices, if they are followed.
+    balancing: Option<Balancing>,
     synced: bool,
 }
 
+#[derive(Debug, Default)]
+struct Balancing {
+    services: Kind,
+    slices: Kind,
+    /// Each name of a node once: a hundred thousand endpoints share them.
+    names: HashSet<NodeName>,
+    triggers: Vec<SystemTime>,
+}
+
+impl Balancing {
+    fn share(&mut self, slice: &mut EndpointSlice) {
+        for endpoint in &mut slice.endpoints {
+            for name in endpoint.node.iter_mut().chain(&mut endpoint.for_nodes) {
+                match self.names.get(name) {
+                    Some(known) => name.clone_from(known),
+                    None => drop(self.names.insert(name.clone())),
+                }
+            }
+        }
+    }
+}
+
 impl ClusterFeed {
+    /// A feed of Services and slices, too: nothing is synced before they are.
+    pub fn with_services() -> ClusterFeed {
+        ClusterFeed {
+            balancing: Some(Balancing::default()),
+            ..ClusterFeed::default()
+        }
+    }
+
     /// The events that follow from changes of nodes. [`ClusterEvent::Synced`] comes once, when
-    /// both watches have told everything.
+    /// all watches have told everything.
     pub fn nodes(&mut self, changes: Vec<Change<core::Node>>) -> Vec<ClusterEvent> {
         let mut events = Vec::with_capacity(changes.len());
         for change in changes {
@@ -61,8 +137,7 @@ impl ClusterFeed {
                 Change::Upsert(key, node) => {
                     let good = self.nodes.judge("node", &key, convert::node(&node));
                     if let (Some(_), Err(error)) = (&good, convert::transport(&node)) {
-                        let problem = error.passed_over("node", &key);
-                        self.nodes.objects.insert(key, problem);
+                        self.nodes.pass_over("node", &key, vec![error]);
                     }
                     events.extend(good.map(ClusterEvent::NodeUpsert));
                 }
@@ -89,8 +164,8 @@ impl ClusterFeed {
                 }
                 Change::Delete(key, _) => {
                     self.pods.objects.remove(&key);
-                    let namespace = key.namespace.unwrap_or_default();
-                    let name = PodName::new(&namespace, &key.name);
+                    let (namespace, name) = parts(&key);
+                    let name = PodName::new(namespace, name);
                     events.extend(name.ok().map(ClusterEvent::PodDelete));
                 }
                 Change::Synced => self.pods.synced = true,
@@ -101,8 +176,80 @@ impl ClusterFeed {
         events
     }
 
+    /// The events that follow from changes of Services. Takes the parcels' content.
+    pub fn services(&mut self, changes: Vec<Change<ServiceParcel>>) -> Vec<ClusterEvent> {
+        let mut events = Vec::with_capacity(changes.len());
+        let all = &mut self.balancing.get_or_insert_default().services;
+        for change in changes {
+            match change {
+                Change::Upsert(key, parcel) => {
+                    let read = parcel.take();
+                    let good = read.and_then(|read| all.judge("Service", &key, read));
+                    events.extend(good.map(|read| {
+                        all.pass_over("Service", &key, read.passed_over);
+                        ClusterEvent::ServiceUpsert(read.value)
+                    }));
+                }
+                Change::Delete(key, _) => {
+                    all.objects.remove(&key);
+                    let (namespace, name) = parts(&key);
+                    let name = ServiceName::new(namespace, name);
+                    events.extend(name.ok().map(ClusterEvent::ServiceDelete));
+                }
+                Change::Synced => all.synced = true,
+                Change::Problems(problems) => all.watch = problems,
+            }
+        }
+        events.extend(self.newly_synced());
+        events
+    }
+
+    /// The events that follow from changes of slices. Takes the parcels' content.
+    pub fn slices(&mut self, changes: Vec<Change<SliceParcel>>) -> Vec<ClusterEvent> {
+        let mut events = Vec::with_capacity(changes.len());
+        let synced = self.synced;
+        let balancing = self.balancing.get_or_insert_default();
+        for change in changes {
+            match change {
+                Change::Upsert(key, parcel) => {
+                    let Some(content) = parcel.take() else {
+                        continue;
+                    };
+                    balancing
+                        .triggers
+                        .extend(content.trigger.filter(|_| synced));
+                    let good = balancing.slices.judge("EndpointSlice", &key, content.read);
+                    events.extend(good.and_then(|read| balancing.slice(&key, read)));
+                }
+                Change::Delete(key, _) => {
+                    balancing.slices.objects.remove(&key);
+                    events.extend(slice_gone(&key));
+                }
+                Change::Synced => balancing.slices.synced = true,
+                Change::Problems(problems) => balancing.slices.watch = problems,
+            }
+        }
+        events.extend(self.newly_synced());
+        events
+    }
+
+    /// When what the slices told since the last call had happened, as far as they say so (S44).
+    pub fn take_triggers(&mut self) -> Vec<SystemTime> {
+        let balancing = self.balancing.as_mut();
+        balancing
+            .map(|all| std::mem::take(&mut all.triggers))
+            .unwrap_or_default()
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        let balancing = self.balancing.iter();
+        [&self.nodes, &self.pods]
+            .into_iter()
+            .chain(balancing.flat_map(|all| [&all.services, &all.slices]))
+    }
+
     fn newly_synced(&mut self) -> Option<ClusterEvent> {
-        let now = self.nodes.synced && self.pods.synced;
+        let now = self.kinds().all(|kind| kind.synced);
         let news = now && !self.synced;
         self.synced |= now;
         news.then_some(ClusterEvent::Synced)
@@ -111,14 +258,56 @@ impl ClusterFeed {
     /// All that is wrong at present, in words; `None` when nothing is.
     pub fn problem(&self) -> Option<String> {
         let mut texts: Vec<String> = Vec::new();
-        for problem in self.nodes.problems().chain(self.pods.problems()) {
+        for problem in self.kinds().flat_map(|kind| &kind.watch) {
             let text = problem.to_string();
             if !texts.contains(&text) {
                 texts.push(text);
             }
         }
+        texts.extend(self.refused());
         (!texts.is_empty()).then(|| texts.join("; "))
     }
+
+    /// Objects that are wrong, or of which something is passed over: the first few, in words.
+    pub fn refused(&self) -> Option<String> {
+        let all = self.kinds().flat_map(|kind| kind.objects.values());
+        let mut texts: Vec<String> = all.take(NAMED).map(ToString::to_string).collect();
+        let count: usize = self.kinds().map(|kind| kind.objects.len()).sum();
+        if count > texts.len() {
+            texts.push(format!(
+                "{} more objects are like that",
+                count - texts.len()
+            ));
+        }
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+}
+
+impl Balancing {
+    /// A slice that leads nowhere (any more) is as good as gone.
+    fn slice(
+        &mut self,
+        key: &ObjectKey,
+        read: Option<Read<EndpointSlice>>,
+    ) -> Option<ClusterEvent> {
+        let Some(mut read) = read else {
+            return slice_gone(key);
+        };
+        self.slices
+            .pass_over("EndpointSlice", key, read.passed_over);
+        self.share(&mut read.value);
+        Some(ClusterEvent::SliceUpsert(read.value))
+    }
+}
+
+fn slice_gone(key: &ObjectKey) -> Option<ClusterEvent> {
+    let (namespace, name) = parts(key);
+    let name = SliceName::new(namespace, name);
+    name.ok().map(ClusterEvent::SliceDelete)
+}
+
+fn parts(key: &ObjectKey) -> (&str, &str) {
+    (key.namespace.as_deref().unwrap_or_default(), &key.name)
 }
 
 #[cfg(test)]
@@ -179,6 +368,127 @@ mod tests {
         assert!(problem.contains("passed over"), "{problem}");
         assert_eq!(feed.nodes(vec![node("vxlan")]).len(), 1);
         assert_eq!(feed.problem(), None);
+    }
+
+    fn slice_change(name: &str, mut value: serde_json::Value) -> Change<SliceParcel> {
+        value["metadata"]["name"] = json!(name);
+        value["metadata"]["namespace"] = json!("default");
+        let slice = serde_json::from_value(value).expect("an EndpointSlice");
+        let key = ObjectKey::namespaced("default", name);
+        Change::Upsert(key, Arc::new(slice_parcel(&slice)))
+    }
+
+    fn service_change(name: &str, port: u32) -> Change<ServiceParcel> {
+        let value = json!({"metadata": {"name": name, "namespace": "default"},
+            "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": port}]}});
+        let service = serde_json::from_value(value).expect("a Service");
+        let key = ObjectKey::namespaced("default", name);
+        Change::Upsert(key, Arc::new(service_parcel(&service)))
+    }
+
+    #[test]
+    fn services_are_waited_for_where_they_are_followed() {
+        let mut feed = ClusterFeed::with_services();
+        assert_eq!(feed.nodes(vec![Change::Synced]), []);
+        assert_eq!(feed.pods(vec![Change::Synced]), []);
+        assert_eq!(feed.services(vec![Change::Synced]), []);
+        assert_eq!(feed.slices(vec![Change::Synced]), [ClusterEvent::Synced]);
+    }
+
+    #[test]
+    fn a_bad_service_leaves_the_last_good_one_and_a_bad_endpoint_the_others() {
+        let mut feed = ClusterFeed::with_services();
+        assert_eq!(feed.services(vec![service_change("web", 80)]).len(), 1);
+        assert_eq!(feed.services(vec![service_change("web", 99_999)]), []);
+        let refused = feed.refused().expect("told");
+        assert!(
+            refused.contains("Service default/web: spec.ports.port: 99999"),
+            "{refused}"
+        );
+        assert!(refused.contains("last good version"), "{refused}");
+        let endpoints = json!({"metadata": {"labels": {convert::SERVICE_NAME_LABEL: "web"}},
+            "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "nodeName": "n"},
+                {"addresses": ["010.0.0.1"]}, {"addresses": ["x"]}]});
+        let events = feed.slices(vec![slice_change("web-x", endpoints.clone())]);
+        let [ClusterEvent::SliceUpsert(slice)] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!(slice.endpoints.len(), 1);
+        let problem = feed.problem().expect("told");
+        assert!(
+            problem.contains("EndpointSlice default/web-x: endpoints.addresses"),
+            "{problem}"
+        );
+        assert!(
+            problem.contains("(and 1 more like it); it is passed over"),
+            "{problem}"
+        );
+        // Somebody takes the label away: its endpoints are nobody's.
+        let mut nobodys = endpoints;
+        nobodys["metadata"] = json!({});
+        let events = feed.slices(vec![slice_change("web-x", nobodys)]);
+        assert!(
+            matches!(events[..], [ClusterEvent::SliceDelete(_)]),
+            "{events:?}"
+        );
+        assert_eq!(feed.services(vec![service_change("web", 80)]).len(), 1);
+        assert_eq!(feed.problem(), None);
+    }
+
+    #[test]
+    fn a_thousand_bad_objects_are_told_in_few_words() {
+        let mut feed = ClusterFeed::with_services();
+        let all = (0..1000).map(|i| service_change(&format!("s{i}"), 0));
+        feed.services(all.collect());
+        let refused = feed.refused().expect("told");
+        assert!(
+            refused.ends_with("; 992 more objects are like that"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn endpoints_share_the_names_of_their_nodes() {
+        let mut feed = ClusterFeed::with_services();
+        let endpoint = |n: u8| json!({"addresses": [format!("10.0.0.{n}")], "nodeName": "node-a"});
+        let slice = |name: &str| {
+            slice_change(
+                name,
+                json!({"metadata": {"labels": {convert::SERVICE_NAME_LABEL: "web"}},
+                "addressType": "IPv4", "endpoints": [endpoint(1), endpoint(2)]}),
+            )
+        };
+        let events = feed.slices(vec![slice("a"), slice("b")]);
+        let names: Vec<*const u8> = events
+            .iter()
+            .flat_map(|event| match event {
+                ClusterEvent::SliceUpsert(slice) => slice.endpoints.clone(),
+                other => panic!("{other:?}"),
+            })
+            .map(|endpoint| endpoint.node.expect("named").as_str().as_ptr())
+            .collect();
+        assert_eq!(names, [names[0]; 4]);
+    }
+
+    #[test]
+    fn s44_only_what_happens_after_the_first_list_counts() {
+        let mut feed = ClusterFeed::with_services();
+        let slice = || {
+            let time = json!({convert::TRIGGER_TIME_ANNOTATION: "2025-01-01T00:00:00Z"});
+            slice_change(
+                "a",
+                json!({"metadata": {"annotations": time}, "addressType": "IPv4",
+                "endpoints": []}),
+            )
+        };
+        feed.slices(vec![slice(), Change::Synced]);
+        assert_eq!(feed.take_triggers(), []);
+        feed.nodes(vec![Change::Synced]);
+        feed.pods(vec![Change::Synced]);
+        feed.services(vec![Change::Synced]);
+        feed.slices(vec![slice()]);
+        assert_eq!(feed.take_triggers().len(), 1);
+        assert_eq!(feed.take_triggers(), []);
     }
 
     #[test]

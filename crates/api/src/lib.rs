@@ -30,7 +30,8 @@
 //! - [`watched`]: a copy of all objects of a kind that match a [`Selector`], kept through
 //!   disconnects, 410 and restarted servers: a [`Store`] to look into and [`Changes`] to follow.
 //!   [`Mirror`] holds the rules of what may be deleted.
-//! - [`convert`], [`ClusterFeed`], [`follow_cluster`]: nodes and Pods as the model has them.
+//! - [`convert`], [`ClusterFeed`], [`follow_cluster`]: nodes, Pods, Services and endpoints as the
+//!   model has them.
 //! - [`StatusWriter`]: status subresources, written only if changed, the last wish winning.
 //! - [`NodeVoice`]: what an agent says on its own Node.
 //! - [`EventRecorder`]: Events, counted together and rate limited.
@@ -45,22 +46,26 @@ mod feed;
 mod key;
 mod merge;
 mod mirror;
+mod parcel;
 mod status;
 mod timing;
 mod voice;
 mod watched;
 
 pub use backoff::Backoff;
-pub use cluster::{ClusterNews, follow_cluster};
+pub use cluster::{ClusterNews, Following, follow_cluster};
 pub use connect::{
     ConnectError, KubeconfigSource, client, client_with, install_crypto, server_url,
 };
 pub use events::{EventNote, EventRecorder, EventType};
 pub use failure::{Failure, describe};
-pub use feed::ClusterFeed;
+pub use feed::{
+    ClusterFeed, ServiceParcel, SliceContent, SliceParcel, service_parcel, slice_parcel,
+};
 pub use key::ObjectKey;
 pub use merge::merge_diff;
 pub use mirror::{Change, Identity, Item, Mirror, Version};
+pub use parcel::Parcel;
 pub use status::StatusWriter;
 pub use timing::Timing;
 pub use voice::{NodeNote, NodeVoice};

@@ -130,10 +130,17 @@ impl<T> Mirror<T> {
         let mut omitted = std::mem::take(&mut self.entries);
         let mut changes = Vec::new();
         for item in list {
-            let before = omitted.remove(&item.key);
-            if before.is_none_or(|entry| entry.version != item.version) {
-                changes.push(Change::Upsert(item.key.clone(), item.object.clone()));
-            }
+            let item = match omitted.remove(&item.key) {
+                // What was told stays, for its content may have been handed on.
+                Some(before) if before.version == item.version => Item {
+                    object: before.object,
+                    ..item
+                },
+                _ => {
+                    changes.push(Change::Upsert(item.key.clone(), item.object.clone()));
+                    item
+                }
+            };
             self.insert(item, origin.clone());
         }
         for (key, mut entry) in omitted {
@@ -156,13 +163,17 @@ impl<T> Mirror<T> {
         if !self.is_news(&item.version) {
             return None;
         }
-        let same = self
-            .entries
-            .get(&item.key)
-            .is_some_and(|entry| entry.version == item.version);
-        let change = Change::Upsert(item.key.clone(), item.object.clone());
+        let known = self.entries.get(&item.key);
+        let same = known.filter(|entry| entry.version == item.version);
+        let (item, change) = match same.map(|entry| entry.object.clone()) {
+            Some(object) => (Item { object, ..item }, None),
+            None => {
+                let change = Change::Upsert(item.key.clone(), item.object.clone());
+                (item, Some(change))
+            }
+        };
         self.insert(item, self.identity.clone());
-        (!same).then_some(change)
+        change
     }
 
     /// Takes in a DELETED event.

@@ -133,6 +133,11 @@ macro_rules! tables {
                 ChangeSet { $($name: self.$name.changes_from(&observed.$name),)* }
             }
 
+            /// How many rows each table has.
+            pub fn counts(&self) -> Vec<(&'static str, usize)> {
+                vec![$((<$row as Row>::TABLE, self.$name.len())),*]
+            }
+
             /// How many rows there are in all.
             pub fn len(&self) -> usize {
                 0 $(+ self.$name.len())*

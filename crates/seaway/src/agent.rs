@@ -9,9 +9,10 @@ use clap::Args;
 use ipnet::IpNet;
 use seaway_agent::{AgentConfig, ApiSource, ClusterSource};
 use seaway_kernel::uplink::UplinkRule;
-use seaway_model::{Family, IfName, NodeName};
+use seaway_model::{Family, IfName, NodeName, Settings};
 
 use crate::network::NetworkArgs;
+use crate::services::ServiceArgs;
 
 /// Flags of the agent.
 #[derive(Args)]
@@ -27,6 +28,8 @@ pub(crate) struct AgentArgs {
     uplink: UplinkArgs,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    services: ServiceArgs,
 }
 
 /// Where an agent is found on its node.
@@ -85,7 +88,7 @@ impl UplinkArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct SourceArgs {
-    /// The cluster's nodes and Pods, as YAML; watched for changes.
+    /// The cluster's nodes, Pods and Services, as YAML; watched for changes.
     #[arg(long, value_name = "FILE")]
     cluster_file: Option<PathBuf>,
     /// How to reach the Kubernetes API; it may appear later than the agent.
@@ -110,7 +113,11 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         state_dir: args.place.state_dir,
         cluster: args.source.source()?,
         uplink: args.uplink.rule()?,
-        settings: args.network.settings()?,
+        settings: Settings {
+            services: args.services.settings()?,
+            ..args.network.settings()?
+        },
+        web: args.services.web()?,
     };
     seaway_agent::run(&config).context("agent")?;
     Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ mod controller;
 mod inspect;
 mod network;
 mod rim;
+mod services;
 mod table;
 mod trace;
 

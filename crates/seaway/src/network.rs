@@ -51,7 +51,7 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// The settings, checked against each other.
+    /// The settings, checked against each other; those of Services are the default.
     pub(crate) fn settings(self) -> anyhow::Result<Settings> {
         ensure!(
             !(self.no_vxlan && self.transport == Transport::Vxlan),
@@ -78,7 +78,7 @@ impl NetworkArgs {
             mtu: self.mtu,
             masquerade: !self.no_masquerade,
             keep_source_to: self.keep_source_to,
-            services: Some(seaway_model::ServiceSettings::default()),
+            ..Settings::default()
         })
     }
 }
@@ -112,7 +112,7 @@ fn family(text: &str) -> Result<Family, String> {
     }
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     let net: IpNet = text
         .parse()
         .map_err(|_| "give a network such as 192.0.2.0/24".to_owned())?;

@@ -6,7 +6,8 @@ use seaway_model::{ClusterEvent, NodeName};
 use seaway_plan::ChangeSet;
 use seaway_plan::check::findings;
 
-use super::{Command, Keeper};
+use super::services::FlowNews;
+use super::{Command, Keeper, LOOK};
 use crate::bridged;
 use crate::journal::Topic;
 use crate::state::State;
@@ -37,6 +38,7 @@ impl Keeper {
                 }
                 self.shared.lock().note_source(problem, Instant::now());
             }
+            Command::Refused(objects) => self.tell_refused(objects),
             Command::Cluster(events) => self.follow(events),
             Command::Compare => self.ask_node(Instant::now()),
             Command::Rewire => self.rewire(),
@@ -50,9 +52,11 @@ impl Keeper {
         if events.is_empty() {
             return;
         }
+        let began = Instant::now();
+        self.shared.programming.taken(&events);
         let synced = events.contains(&ClusterEvent::Synced);
         events.retain(|event| *event != ClusterEvent::Synced);
-        let (changes, new_gateways) = {
+        let (changes, new_gateways, touched, flows) = {
             let mut state = self.shared.lock();
             let own = |event: &ClusterEvent| match event {
                 ClusterEvent::NodeUpsert(node) => node.name == *state.planner.name(),
@@ -65,9 +69,17 @@ impl Keeper {
                 changes.append(state.cluster(event));
             }
             let new_gateways = state.synced && state.planner.pod_cidrs() != before;
-            (changes, new_gateways)
+            let touched = std::mem::take(&mut state.touched);
+            let flows = FlowNews::of(&state, &touched, &changes);
+            (changes, new_gateways, touched, flows)
         };
-        self.carry_out(&changes);
+        let failures = self.carry_out(&changes);
+        self.shared.programming.done(began.elapsed(), &failures);
+        self.compare_flows(flows);
+        if !touched.is_empty() || self.uplink_due {
+            self.renew_checks(Some(&touched));
+            self.look_due.get_or_insert(Instant::now() + LOOK);
+        }
         if new_gateways {
             self.ask_all_pods();
         }
@@ -75,11 +87,25 @@ impl Keeper {
             self.choose_uplink();
             self.shared.lock().cluster(ClusterEvent::Synced);
             self.reconcile();
+            self.renew_checks(None);
+            self.shared.flows.compare_all();
             self.ask_all_pods();
             self.look_around();
             seaway_kernel::limits::give_back_memory();
         }
         self.shared.announce();
+    }
+
+    /// Tells which objects are wrong: one condition for all, which status has word for word.
+    fn tell_refused(&self, objects: Option<String>) {
+        let journal = &self.shared.journal;
+        match objects {
+            Some(_) if journal.rests(&Topic::Objects, Instant::now()) => {}
+            Some(message) => journal.holds(Topic::Objects, "ObjectsRefused", message),
+            None => journal.over(&Topic::Objects, "ObjectsAccepted", || {
+                "every object of the cluster can be read again".to_owned()
+            }),
+        }
     }
 
     /// Changes the wiring, if the last Pod of the one before is gone.
@@ -133,6 +159,7 @@ impl Keeper {
                 "there is a way to the Pods of every node again".to_owned()
             }),
         }
+        self.tell_objects();
         bridged::look(&self.shared);
         strangers::look(&self.shared, port);
     }

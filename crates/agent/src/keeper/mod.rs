@@ -7,8 +7,10 @@
 mod follow;
 mod pods;
 mod reconcile;
+mod services;
 mod uplink;
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +33,10 @@ use crate::state::Demand;
 
 /// How often everything is compared although nothing was seen.
 const AUDIT: Duration = Duration::from_secs(60);
+/// How much longer the time between two audits is than what one takes.
+const AUDIT_SHARE: u32 = 200;
+/// How long changes gather before people are told what does not go together.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long after a failure it is tried again, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// How long to rest after a comparison that found nothing wrong, so that somebody who changes
@@ -47,6 +53,8 @@ pub(crate) enum Command {
     Cluster(Vec<ClusterEvent>),
     /// The source has a problem, or none any more.
     SourceProblem(Option<String>),
+    /// Some objects of the cluster are wrong in themselves, or none is any more.
+    Refused(Option<String>),
     /// A request left something that is not as planned.
     Compare,
     /// The last Pod of the wiring before may be gone.
@@ -71,9 +79,15 @@ pub(crate) struct Keeper {
     rest_until: Instant,
     retry: Duration,
     audit_at: Instant,
+    /// How long the last comparison took.
+    compared_in: Duration,
     pods: pods::Repairs,
     /// Attachments whose namespace is gone, and to which ports of the node may still lead.
     lost: Vec<Attachment>,
+    /// When the objects of the cluster are to be looked at again.
+    look_due: Option<Instant>,
+    /// The objects of which people have been told.
+    told_objects: BTreeSet<String>,
 }
 
 /// Whether an attachment's namespace still exists where it was, so that its link can be made again.
@@ -107,8 +121,11 @@ impl Keeper {
             rest_until: now,
             retry: RETRY.0,
             audit_at: now + AUDIT,
+            compared_in: Duration::ZERO,
             pods: pods::Repairs::default(),
             lost: Vec::new(),
+            look_due: None,
+            told_objects: BTreeSet::new(),
         })
     }
 
@@ -119,7 +136,7 @@ impl Keeper {
             self.look()?;
             self.obey_all();
             if Instant::now() >= self.audit_at {
-                self.audit_at = Instant::now() + AUDIT;
+                self.audit_at = Instant::now() + AUDIT.max(self.compared_in * AUDIT_SHARE);
                 self.uplink_due = true;
                 self.ask_node(Instant::now());
                 self.ask_all_pods();
@@ -127,6 +144,10 @@ impl Keeper {
             }
             if std::mem::take(&mut self.uplink_due) {
                 self.choose_uplink();
+            }
+            if self.look_due.is_some_and(|due| due <= Instant::now()) {
+                self.look_due = None;
+                self.tell_objects();
             }
             self.repair_pods();
             let now = Instant::now();
@@ -140,10 +161,15 @@ impl Keeper {
     fn wait(&self) {
         let now = Instant::now();
         let node = self.node_due.map(|due| due.max(self.rest_until));
-        let due = [Some(self.audit_at), node, self.pods.next_due()]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            Some(self.audit_at),
+            node,
+            self.pods.next_due(),
+            self.look_due,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let left = due.unwrap_or(self.audit_at).saturating_duration_since(now);
         // One millisecond more, so that the deadline has passed when the wait is over.
         let limit = u16::try_from(left.as_millis() + 1).map_or(PollTimeout::MAX, PollTimeout::from);

@@ -12,13 +12,14 @@ use seaway_kernel::KernelError;
 use seaway_kernel::netns::Netns;
 use seaway_kernel::realise::{Observed, RowFailure};
 use seaway_model::{
-    Attachment, AttachmentId, ContainerId, Device, HostPortRow, LinkKind, LinkRow, PortGuardRow,
-    Row,
+    Attachment, AttachmentId, ContainerId, Device, HostPortRow, LinkKind, LinkRow, LocalPodRow,
+    PortGuardRow, Row,
 };
 use seaway_plan::{Change, ChangeSet, Tables};
 
 use super::{Keeper, REST, RETRY, pods};
 use crate::shared::{Claim, Shared};
+use crate::state::Compared;
 
 /// Claims the Pods of all changes. Those that a request works on are left out of `changes`; the
 /// second value tells whether there were any.
@@ -49,16 +50,19 @@ const LOOKS: u32 = 4;
 fn leave_newcomers(changes: &mut ChangeSet) {
     let named = |change: &Change<PortGuardRow>| matches!(change.row().device, Device::Named(_));
     changes.port_guards.retain(|change| !named(change));
+    let known = |change: &Change<LocalPodRow>| change.row().owner.is_some();
+    changes.local_pods.retain(known);
     changes.firewall.clear();
 }
 
 impl Keeper {
     /// Carries out changes that planning gave. Until the cluster is known they are only planned:
     /// the first comparison then makes the least of them true.
-    pub(super) fn carry_out(&mut self, changes: &ChangeSet) {
+    /// Gives what failed.
+    pub(super) fn carry_out(&mut self, changes: &ChangeSet) -> Vec<RowFailure> {
         let shared = self.shared.clone();
         if changes.is_empty() || !shared.lock().synced {
-            return;
+            return Vec::new();
         }
         let mut changes = changes.clone();
         let (_claims, some_left_out) = claim(&shared, &mut changes);
@@ -68,7 +72,8 @@ impl Keeper {
             self.ask_node(Instant::now() + REST);
         }
         let failures = self.node.apply(&changes, &|_| None);
-        self.settle_outcome(&changes, failures);
+        self.settle_outcome(&changes, failures.clone());
+        failures
     }
 
     fn settle_outcome(&mut self, tried: &ChangeSet, failures: Vec<RowFailure>) {
@@ -101,7 +106,8 @@ impl Keeper {
             }
         }
         // A large node is not looked at all the time, whoever changes things back and forth there.
-        self.rest_until = Instant::now() + REST.max(began.elapsed());
+        self.compared_in = began.elapsed();
+        self.rest_until = Instant::now() + REST.max(self.compared_in);
     }
 
     /// After the first comparison with a known cluster, Pods can come.
@@ -117,6 +123,7 @@ impl Keeper {
     }
 
     fn compare_and_repair(&mut self) -> Result<(), KernelError> {
+        let began = Instant::now();
         let shared = self.shared.clone();
         let (planned, synced, observed, steady) = self.look_steadily(&shared)?;
         self.clear_unfinished(&observed)?;
@@ -124,8 +131,16 @@ impl Keeper {
             let mut ports = observed.tables.host_ports.iter();
             !ports.any(|row| lost.addresses.contains(&row.target.ip()))
         });
-        shared.lock().note_comparison(&observed.tables);
         let mut changes = planned.changes_from(&observed.tables);
+        {
+            let mut state = shared.lock();
+            state.note_comparison(&observed.tables);
+            state.compared = Some(Compared {
+                at: Instant::now(),
+                took: began.elapsed(),
+                drifted: changes.len(),
+            });
+        }
         if !synced {
             // What is not planned, or otherwise, may be so only because the cluster is not known.
             changes.retain_missing(&observed.tables);
@@ -142,7 +157,9 @@ impl Keeper {
         if !some_left_out {
             shared.lock().forget_failures_but(&changes);
         }
+        drop(planned);
         if changes.is_empty() {
+            shared.programming.done(began.elapsed(), &[]);
             return Ok(());
         }
         self.repair(&shared, &observed, changes);
@@ -165,7 +182,10 @@ impl Keeper {
             let steady = {
                 let state = shared.lock();
                 let now = state.planner.rows();
-                now.port_guards == planned.port_guards && now.host_ports == planned.host_ports
+                // What changes while others attach Pods; the rest changes only here.
+                now.port_guards == planned.port_guards
+                    && now.host_ports == planned.host_ports
+                    && now.local_pods == planned.local_pods
             };
             tries += 1;
             if steady || tries == LOOKS {
@@ -187,6 +207,7 @@ impl Keeper {
     }
 
     fn repair(&mut self, shared: &Shared, observed: &Observed, mut changes: ChangeSet) {
+        let began = Instant::now();
         let missing = missing_links(&changes, &observed.tables);
         let namespaces = self.reopen(shared, &missing, &mut changes);
         tracing::info!(
@@ -216,6 +237,8 @@ impl Keeper {
             self.doom_unplanned(shared, observed, &changes);
         }
         shared.lock().note_repairs(changes.len());
+        shared.programming.done(began.elapsed(), &failures);
+        self.compare_flows_after_repair(&changes);
         self.settle_outcome(&changes, failures);
     }
 

@@ -1,8 +1,10 @@
 //! What the agent tells people: status, and the tables of planned and observed rows.
 
 mod network;
+mod services;
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use seaway_kernel::KernelError;
 use seaway_kernel::realise::RowFailure;
@@ -14,10 +16,15 @@ use serde::Serialize;
 
 pub use network::{NetworkReport, WaitingWiring};
 
+pub use services::ServicesReport;
+
 use crate::bridged;
 use crate::journal::JournalEntry;
 use crate::shared::Shared;
 use crate::state::State;
+
+/// With more rows than this they are not read from the kernel for a look at the node's health.
+const MANY_ROWS: usize = 10_000;
 
 /// A node's health.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +51,8 @@ pub struct Status {
     pub node_problem: Option<String>,
     /// How the Pod network is.
     pub network: NetworkReport,
+    /// What there is of Services; nothing where they are not balanced.
+    pub services: Option<ServicesReport>,
     /// What happened lately, the newest first.
     pub events: Vec<JournalEntry>,
     /// The node's pod CIDRs.
@@ -58,6 +67,8 @@ pub struct Status {
     pub rows: usize,
     /// How many rows are not as planned, unplanned ones included.
     pub drifted: usize,
+    /// How many seconds ago that was seen; just now where there are few rows.
+    pub drift_seconds_ago: u64,
     /// How many rows have been repaired since the start.
     pub repairs: u64,
     /// Rows that could not be made true.
@@ -121,13 +132,24 @@ pub(crate) fn tables(shared: &Shared) -> Result<TablesReport, KernelError> {
     })
 }
 
+/// How many rows are not as planned, and how many seconds ago that was seen: where they are many,
+/// the keeper's last comparison has to do.
+fn drifted(shared: &Shared) -> Result<(usize, u64), KernelError> {
+    let (rows, compared) = {
+        let state = shared.lock();
+        (state.planner.rows().len(), state.compared)
+    };
+    if let Some(compared) = compared.filter(|_| rows > MANY_ROWS) {
+        let ago = Instant::now().saturating_duration_since(compared.at);
+        return Ok((compared.drifted, ago.as_secs()));
+    }
+    let rows = tables(shared)?.rows.into_iter();
+    Ok((rows.filter(|row| row.state != RowState::InForce).count(), 0))
+}
+
 /// The node's health now.
 pub(crate) fn status(shared: &Shared) -> Result<Status, KernelError> {
-    let rows = tables(shared)?.rows;
-    let drifted = rows
-        .iter()
-        .filter(|row| row.state != RowState::InForce)
-        .count();
+    let (drifted, drift_seconds_ago) = drifted(shared)?;
     let network = network::network(shared)?;
     let events = shared.journal.recent();
     let state = shared.lock();
@@ -147,6 +169,7 @@ pub(crate) fn status(shared: &Shared) -> Result<Status, KernelError> {
             .map(|p| p.since.elapsed().as_secs()),
         node_problem: state.node_problem.clone(),
         network,
+        services: services::services(&state, &shared.checks.borrow()),
         events,
         pod_cidrs: pools(&state),
         peers: state
@@ -159,6 +182,7 @@ pub(crate) fn status(shared: &Shared) -> Result<Status, KernelError> {
         dying: state.dying.len(),
         rows: state.planner.rows().len(),
         drifted,
+        drift_seconds_ago,
         repairs: state.repairs,
         failures: state.failures.values().cloned().collect(),
         findings: all_findings(&state),

@@ -1,11 +1,11 @@
-//! The cluster from the Kubernetes API: all nodes and this node's Pods, watched by a thread of its
-//! own, born in the agent's network namespace. What may count as deleted is decided in
+//! The cluster from the Kubernetes API: all nodes, this node's Pods, and Services with their
+//! endpoints where they are balanced, watched by a thread of its own, born in the agent's network namespace. What may count as deleted is decided in
 //! `seaway-api`; until it has seen everything once, the agent deletes nothing. What the agent has to
 //! say on its own Node goes out the same way.
 
 use std::path::PathBuf;
 
-use seaway_api::{ClusterNews, KubeconfigSource, NodeVoice, Timing, follow_cluster};
+use seaway_api::{ClusterNews, Following, KubeconfigSource, NodeVoice, Timing, follow_cluster};
 use seaway_model::NodeName;
 use tokio::runtime::{Builder, Runtime};
 
@@ -33,17 +33,23 @@ impl ApiSource {
 /// Watches the API and tells a sink, for ever.
 pub(crate) struct ApiWatcher {
     source: KubeconfigSource,
-    timing: Timing,
-    node: NodeName,
+    following: Following,
     runtime: Runtime,
 }
 
 impl ApiWatcher {
-    pub(crate) fn open(source: &ApiSource, node: &NodeName) -> std::io::Result<ApiWatcher> {
+    pub(crate) fn open(
+        source: &ApiSource,
+        node: &NodeName,
+        services: bool,
+    ) -> std::io::Result<ApiWatcher> {
         Ok(ApiWatcher {
             source: KubeconfigSource::file(&source.kubeconfig),
-            timing: source.timing.clone(),
-            node: node.clone(),
+            following: Following {
+                node: node.clone(),
+                services,
+                timing: source.timing.clone(),
+            },
             runtime: Builder::new_current_thread().enable_all().build()?,
         })
     }
@@ -53,10 +59,12 @@ impl ApiWatcher {
         let tell = |news| match news {
             ClusterNews::Server(url) => sink.source(url),
             ClusterNews::Events(events) => sink.events(events),
+            ClusterNews::Triggers(times) => sink.triggers(times),
             ClusterNews::Problem(problem) => sink.problem(problem),
+            ClusterNews::Refused(refused) => sink.refused(refused),
             ClusterNews::Unwritten(problem) => sink.unwritten(problem),
         };
-        let following = follow_cluster(&self.source, &self.node, &self.timing, voice, tell);
+        let following = follow_cluster(&self.source, &self.following, voice, tell);
         self.runtime.block_on(following);
         // It ends only if a watch has failed in a way that nobody foresaw.
         let why = "the watch of the API has ended; restart the agent".to_owned();

@@ -6,6 +6,7 @@ pub(crate) mod file;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use seaway_api::NodeVoice;
 use seaway_model::{ClusterEvent, NodeName};
@@ -42,12 +43,17 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) fn open(source: &ClusterSource, node: &NodeName) -> Result<Source, AgentError> {
+    /// Services are followed if they are balanced here.
+    pub(crate) fn open(
+        source: &ClusterSource,
+        node: &NodeName,
+        services: bool,
+    ) -> Result<Source, AgentError> {
         match source {
             ClusterSource::File(path) => FileSource::open(path)
                 .map(Source::File)
                 .map_err(AgentError::file("watch the folder of", path)),
-            ClusterSource::Api(api) => ApiWatcher::open(api, node)
+            ClusterSource::Api(api) => ApiWatcher::open(api, node, services)
                 .map(Source::Api)
                 .map_err(|error| AgentError::Thread("source", error)),
         }
@@ -81,10 +87,21 @@ impl Sink {
 
     /// The cluster changed.
     pub(crate) fn events(&self, events: Vec<ClusterEvent>) {
+        self.0.programming.queued(&events);
         if let Some(names) = self.0.names.get() {
             names.apply(&events);
         }
         self.0.keeper.tell(Command::Cluster(events));
+    }
+
+    /// When what the next events say had happened.
+    pub(crate) fn triggers(&self, times: Vec<SystemTime>) {
+        self.0.programming.triggered(times);
+    }
+
+    /// Some objects are wrong, or none is any more.
+    pub(crate) fn refused(&self, objects: Option<String>) {
+        self.0.keeper.tell(Command::Refused(objects));
     }
 
     /// The cluster cannot be seen, or can be again.

@@ -11,7 +11,7 @@ use seaway_plan::{Change, ChangeSet, Tables};
 use super::State;
 
 /// The key of the failure of a whole batch.
-pub(super) const WHOLE: &str = "(all)";
+pub(crate) const WHOLE: &str = "(all)";
 
 impl State {
     /// Notes what became of the filters, if they were among the changes.

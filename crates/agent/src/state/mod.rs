@@ -7,20 +7,23 @@ mod ports;
 mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use seaway_kernel::realise::RowFailure;
 use seaway_kernel::uplink::ChosenUplink;
 use seaway_model::{
     Attachment, AttachmentId, ClusterEvent, ContainerId, Family, LinkRow, NodeName, Pod, PodName,
-    PortMapping, Row, Settings,
+    PortMapping, Row, ServiceName, Settings,
 };
 use seaway_plan::ipam::{AllocationError, Holder, Ipam};
 use seaway_plan::{ChangeSet, Input, Planner, Tables};
 
 use crate::pathmtu::Findings;
 use crate::records::Record;
+use crate::services::touched;
 
+pub(crate) use guard::WHOLE;
 pub(crate) use judge::Demand;
 #[cfg(test)]
 pub(crate) use peers::Peer;
@@ -35,6 +38,15 @@ pub(crate) struct SourceProblem {
     pub(crate) text: String,
     /// When something began to be wrong, even if it was something else.
     pub(crate) since: Instant,
+}
+
+/// What a comparison of the kernel with the plan came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compared {
+    pub(crate) at: Instant,
+    pub(crate) took: Duration,
+    /// How many rows differed.
+    pub(crate) drifted: usize,
 }
 
 /// The agent's knowledge.
@@ -67,6 +79,12 @@ pub(crate) struct State {
     /// The node's filters have been in force.
     pub(crate) guarded: bool,
     pub(crate) repairs: u64,
+    /// The last comparison with the kernel.
+    pub(crate) compared: Option<Compared>,
+    /// All addresses of the node, where what is planned depends on them.
+    pub(crate) host_addresses: Vec<IpAddr>,
+    /// The Services that the last events were about.
+    pub(crate) touched: BTreeSet<ServiceName>,
     /// What the prober knows of the paths to other nodes.
     pub(crate) paths: Findings,
 }
@@ -92,6 +110,9 @@ impl State {
             settled: false,
             guarded: false,
             repairs: 0,
+            compared: None,
+            host_addresses: Vec::new(),
+            touched: BTreeSet::new(),
             paths: Findings::default(),
         }
     }
@@ -172,6 +193,7 @@ impl State {
 
     /// Takes in a change of the cluster: rows and held addresses.
     pub(crate) fn cluster(&mut self, event: ClusterEvent) -> ChangeSet {
+        touched::note(&event, &self.planner, &mut self.touched);
         match &event {
             ClusterEvent::PodUpsert(pod) => {
                 self.release_pod(&pod.name);
@@ -218,10 +240,7 @@ impl State {
     }
 
     /// Gives addresses to a new attachment; nothing is planned yet.
-    pub(crate) fn reserve(
-        &mut self,
-        id: &AttachmentId,
-    ) -> Result<Vec<std::net::IpAddr>, AllocationError> {
+    pub(crate) fn reserve(&mut self, id: &AttachmentId) -> Result<Vec<IpAddr>, AllocationError> {
         self.ipam.allocate(&Holder::Attachment(id.clone()))
     }
 

@@ -200,24 +200,25 @@ impl<T> Changes<T> {
 /// runtime. Changes that are not read hold the watch up; drop the [`Changes`] if only the
 /// [`Store`] is of interest.
 pub fn watched<T: Kind>(api: Api<T>, selector: Selector, timing: Timing) -> (Store<T>, Changes<T>) {
-    watched_in_part(api, selector, timing, |_| ())
+    watched_in_part(api, selector, timing, |object| object)
 }
 
-/// The same, with each object cut down by `trim` before it is kept: for those who watch thousands
-/// of objects and need a few fields of each. Name, namespace, uid and version must stay.
-pub fn watched_in_part<T: Kind>(
+/// The same, with what `keep` makes of each object in its place: for those who watch thousands of
+/// objects and need a few fields of each.
+pub fn watched_in_part<T: Kind, O: Send + Sync + 'static>(
     api: Api<T>,
     selector: Selector,
     timing: Timing,
-    trim: fn(&mut T),
-) -> (Store<T>, Changes<T>) {
+    keep: impl Fn(T) -> O + Send + Sync + 'static,
+) -> (Store<O>, Changes<O>) {
     let (progress, observer) = watch::channel(Progress::default());
     let shared = Arc::new(Shared {
         mirror: RwLock::default(),
         progress,
     });
     let (sender, batches) = mpsc::channel(BATCHES);
-    let run = run::Run::new(api, (selector, trim), timing, shared.clone(), sender);
+    let what = (selector, Box::new(keep) as run::Keep<T, O>);
+    let run = run::Run::new(api, what, timing, shared.clone(), sender);
     let task = Arc::new(Task(tokio::spawn(run.for_ever())));
     let store = Store {
         shared,

@@ -48,33 +48,36 @@ enum End {
     Stranger,
 }
 
-pub(super) struct Run<T> {
+/// What is kept of an object.
+pub(super) type Keep<T, O> = Box<dyn Fn(T) -> O + Send + Sync>;
+
+pub(super) struct Run<T, O> {
     api: Api<T>,
     client: Client,
     selector: Selector,
-    trim: fn(&mut T),
+    keep: Keep<T, O>,
     timing: Timing,
-    shared: Arc<Shared<T>>,
-    changes: Option<mpsc::Sender<Vec<Change<T>>>>,
+    shared: Arc<Shared<O>>,
+    changes: Option<mpsc::Sender<Vec<Change<O>>>>,
     backoff: Backoff,
     away: Option<Problem>,
     kept: Option<Problem>,
     identity: Option<Identity>,
 }
 
-impl<T: Kind> Run<T> {
+impl<T: Kind, O: Send + Sync + 'static> Run<T, O> {
     pub(super) fn new(
         api: Api<T>,
-        (selector, trim): (Selector, fn(&mut T)),
+        (selector, keep): (Selector, Keep<T, O>),
         timing: Timing,
-        shared: Arc<Shared<T>>,
-        changes: mpsc::Sender<Vec<Change<T>>>,
-    ) -> Run<T> {
+        shared: Arc<Shared<O>>,
+        changes: mpsc::Sender<Vec<Change<O>>>,
+    ) -> Run<T, O> {
         Run {
             client: api.clone().into_client(),
             api,
             selector,
-            trim,
+            keep,
             backoff: Backoff::new(&timing),
             timing,
             shared,
@@ -138,8 +141,8 @@ impl<T: Kind> Run<T> {
         let version = loop {
             let page = self.api.list(&params).await;
             let page = page.map_err(|error| setback(&error, || operation::<T>("list")))?;
-            let trim = self.trim;
-            items.extend(page.items.into_iter().map(|object| item(object, trim)));
+            let keep = |object| item(object, &self.keep);
+            items.extend(page.items.into_iter().map(keep));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => break page.metadata.resource_version.unwrap_or_default(),
@@ -237,12 +240,12 @@ impl<T: Kind> Run<T> {
             for event in batch {
                 match event {
                     Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                        let item = item(object, self.trim);
+                        let item = item(object, &self.keep);
                         version.clone_from(&item.version.resource);
                         changes.extend(mirror.apply(item));
                     }
                     Ok(WatchEvent::Deleted(object)) => {
-                        let item = item(object, self.trim);
+                        let item = item(object, &self.keep);
                         version.clone_from(&item.version.resource);
                         changes.extend(mirror.delete(&item.key, &item.version));
                     }
@@ -281,7 +284,7 @@ impl<T: Kind> Run<T> {
     }
 
     /// Tells changes, and the problems if they are others than before.
-    async fn tell(&mut self, mut changes: Vec<Change<T>>) {
+    async fn tell(&mut self, mut changes: Vec<Change<O>>) {
         let problems: Vec<Problem> = self.away.iter().chain(&self.kept).cloned().collect();
         let synced = changes.iter().any(|c| matches!(c, Change::Synced));
         let others = self.shared.progress.borrow().problems != problems;
@@ -305,8 +308,7 @@ impl<T: Kind> Run<T> {
     }
 }
 
-fn item<T: Kind>(mut object: T, trim: fn(&mut T)) -> Item<T> {
-    trim(&mut object);
+fn item<T: Kind, O>(mut object: T, keep: &Keep<T, O>) -> Item<O> {
     let meta = k8s_openapi::Metadata::metadata_mut(&mut object);
     // Who wrote which field takes as much memory as the fields, and nobody here asks.
     meta.managed_fields = None;
@@ -318,7 +320,7 @@ fn item<T: Kind>(mut object: T, trim: fn(&mut T)) -> Item<T> {
     Item {
         key,
         version,
-        object: Arc::new(object),
+        object: Arc::new(keep(object)),
     }
 }
 

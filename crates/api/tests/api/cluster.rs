@@ -1,7 +1,11 @@
 //! The cluster as an agent follows it.
 
-use seaway_api::{ClusterNews, EventType, KubeconfigSource, NodeNote, NodeVoice, follow_cluster};
+use seaway_api::{
+    ClusterNews, EventType, Following, KubeconfigSource, NodeNote, NodeVoice, convert,
+    follow_cluster,
+};
 use seaway_model::{ClusterEvent, NodeName, Transport};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -12,6 +16,8 @@ struct Agent {
     events: Vec<ClusterEvent>,
     problem: Option<String>,
     unwritten: Option<String>,
+    refused: Option<String>,
+    triggers: usize,
     server: Option<String>,
     following: tokio::task::JoinHandle<()>,
     /// A kubeconfig to remove in the end.
@@ -24,19 +30,33 @@ impl Agent {
     }
 
     fn start_with(kubeconfig: impl Into<std::path::PathBuf>, voice: NodeVoice) -> Agent {
+        Agent::follow(kubeconfig, voice, false)
+    }
+
+    fn follow(
+        kubeconfig: impl Into<std::path::PathBuf>,
+        voice: NodeVoice,
+        services: bool,
+    ) -> Agent {
         let source = KubeconfigSource::file(kubeconfig);
         let (sender, news) = mpsc::unbounded_channel();
         let following = tokio::spawn(async move {
-            let node = NodeName::new("a").expect("valid");
+            let following = Following {
+                node: NodeName::new("a").expect("valid"),
+                services,
+                timing: timing(),
+            };
             // The test may be over.
             let tell = |one| drop(sender.send(one));
-            follow_cluster(&source, &node, &timing(), voice, tell).await;
+            follow_cluster(&source, &following, voice, tell).await;
         });
         Agent {
             news,
             events: Vec::new(),
             problem: None,
             unwritten: None,
+            refused: None,
+            triggers: 0,
             server: None,
             following,
             kubeconfig: None,
@@ -51,6 +71,8 @@ impl Agent {
                     ClusterNews::Events(events) => self.events.extend(events),
                     ClusterNews::Problem(problem) => self.problem = problem,
                     ClusterNews::Unwritten(problem) => self.unwritten = problem,
+                    ClusterNews::Refused(refused) => self.refused = refused,
+                    ClusterNews::Triggers(times) => self.triggers += times.len(),
                 }
             }
         };
@@ -129,6 +151,57 @@ async fn garbage_leaves_the_last_good_version() {
     mock.put_node("a", "10.0.7.0/24");
     agent.until("mended", |a| a.problem.is_none()).await;
     assert_eq!(agent.events.len(), before + 1);
+}
+
+fn slice(address: &str, time: &str) -> Value {
+    let meta = json!({"name": "web-x", "namespace": "default",
+        "labels": {convert::SERVICE_NAME_LABEL: "web"},
+        "annotations": {convert::TRIGGER_TIME_ANNOTATION: time}});
+    json!({"metadata": meta, "addressType": "IPv4", "ports": [{"port": 8080}],
+        "endpoints": [{"addresses": [address]}]})
+}
+
+fn upserts(agent: &Agent) -> usize {
+    let slice = |event: &&ClusterEvent| matches!(event, ClusterEvent::SliceUpsert(_));
+    agent.events.iter().filter(slice).count()
+}
+
+#[tokio::test]
+async fn services_and_their_endpoints_are_followed() {
+    let mock = Mock::start().await;
+    mock.put_node("a", "10.0.0.0/24");
+    let meta = json!({"name": "web", "namespace": "default"});
+    let spec = json!({"clusterIP": "10.96.0.1", "ports": [{"port": 80}]});
+    mock.put("services", json!({"metadata": meta, "spec": spec}));
+    mock.put("endpointslices", slice("10.0.0.2", "2025-01-01T00:00:00Z"));
+    let path = mock.kubeconfig();
+    let mut agent = Agent::follow(&path, NodeVoice::silent(), true);
+    agent.until("synced", synced).await;
+    assert_eq!(agent.events.len(), 4, "{:?}", agent.events);
+    assert_eq!(
+        agent.triggers, 0,
+        "what was before the start took no time of ours"
+    );
+    mock.put("endpointslices", slice("10.0.0.3", "2025-01-01T00:00:01Z"));
+    agent.until("changed", |a| upserts(a) == 2).await;
+    assert_eq!(agent.triggers, 1);
+    // A list that repeats what is known repeats nothing.
+    mock.expire_all();
+    mock.cut();
+    mock.put("endpointslices", slice("010.0.0.3", "2025-01-01T00:00:02Z"));
+    let told = |a: &Agent| {
+        a.refused
+            .as_deref()
+            .is_some_and(|text| text.contains("endpoint 0"))
+    };
+    agent.until("the bad endpoint", told).await;
+    assert_eq!((upserts(&agent), agent.events.len()), (3, 6));
+    mock.delete("services", "web");
+    mock.delete("endpointslices", "web-x");
+    agent
+        .until("gone", |a| a.events.len() == 8 && a.refused.is_none())
+        .await;
+    std::fs::remove_file(path).expect("removed");
 }
 
 #[tokio::test]

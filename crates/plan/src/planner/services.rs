@@ -83,6 +83,11 @@ impl Planner {
         self.services.views()
     }
 
+    /// Whose endpoints a slice has, if it is known.
+    pub fn slice_owner(&self, name: &SliceName) -> Option<&ServiceName> {
+        self.services.slice_owner(name)
+    }
+
     /// How many ready endpoints of a Service are on this node: distinct addresses, of the family
     /// that has more of them (S23).
     pub fn local_endpoints(&self, name: &ServiceName) -> usize {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use seaway_model::{Family, Protocol, ServiceName, View};
+use seaway_model::{Family, Protocol, ServiceName, SliceName, View};
 
 use super::endpoints::{Use, candidates, is_local};
 use super::judge::Judge;
@@ -24,6 +24,11 @@ impl Services {
     pub(crate) fn views(&self) -> impl Iterator<Item = ServiceView<'_>> {
         let all = self.store.iter();
         all.map(|(name, entry)| ServiceView::new(name, entry))
+    }
+
+    /// Whose endpoints a slice has.
+    pub(crate) fn slice_owner(&self, name: &SliceName) -> Option<&ServiceName> {
+        self.store.slice(name).map(|slice| &slice.service)
     }
 
     /// Figures.
