@@ -4,5 +4,6 @@ mod forgery;
 mod life;
 mod ports;
 mod rig;
+mod services;
 mod vtep;
 mod way_out;

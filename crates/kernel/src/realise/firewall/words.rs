@@ -214,7 +214,7 @@ impl When {
     }
 
     /// And it came in by some device.
-    pub(super) fn from_elsewhere(self) -> When {
+    pub(super) fn came_in(self) -> When {
         self.meta(MetaKey::Iif, CmpOp::Neq, &[0; 4])
     }
 

@@ -18,6 +18,8 @@ const INSIDE: &str = "service-inside";
 /// What no backend takes, and whose sender is told so.
 const REFUSE: &str = "service-refuse";
 const NOT_LOCAL: &str = "service-not-local";
+/// The map of those that may use a frontend.
+const ADMITTED: &str = "admitted";
 const INVALID: &str = "service-invalid";
 const TCP: u8 = 6;
 
@@ -34,9 +36,9 @@ pub(in crate::realise::firewall) fn chains(rules: &ServiceRules, pods: u32) -> V
     ];
     for family in Family::ALL {
         for view in VIEWS {
-            let admitted = name("service-admitted", view, family);
-            let guarded = guarded(rules, family, &admitted);
-            chains.push(inner(&admitted, vec![fate(view, family, unguarded())]));
+            let chain = name("service-admitted", view, family);
+            let guarded = guarded(rules, family, &chain);
+            chains.push(inner(&chain, vec![admitted(view, family)]));
             chains.push(inner(&name("service-guarded", view, family), guarded));
         }
     }
@@ -52,34 +54,41 @@ const OUTPUT: u32 = 3;
 
 /// The maps from what is said of a frontend to what becomes of a packet.
 pub(in crate::realise::firewall) fn maps() -> Vec<VerdictMap> {
-    let of = |view, family| {
-        let go = |chain: String| Verdict::Goto(chain);
-        let guarded = name("service-guarded", view, family);
-        let mut elements = vec![
+    let ends = || {
+        vec![
             (0, Verdict::Accept),
-            (Class::REFUSE, go(REFUSE.to_owned())),
-            (Class::DROP, go(NOT_LOCAL.to_owned())),
-        ];
-        for bits in [0, Class::REFUSE, Class::DROP] {
-            elements.push((Class::GUARDED | bits, go(guarded.clone())));
-        }
-        by_word(name("fates", view, family), elements)
+            (Class::REFUSE, Verdict::Goto(REFUSE.to_owned())),
+            (Class::DROP, Verdict::Goto(NOT_LOCAL.to_owned())),
+        ]
     };
-    Family::ALL
-        .into_iter()
-        .flat_map(|family| VIEWS.map(|view| of(view, family)))
-        .collect()
-}
-
-fn unguarded() -> u32 {
-    Class::FATE & !Class::GUARDED
+    // One of its own for those that may use it: with the other the chains would be a ring.
+    let mut maps = vec![by_word(ADMITTED.to_owned(), ends())];
+    for family in Family::ALL {
+        for view in VIEWS {
+            let guarded = || Verdict::Goto(name("service-guarded", view, family));
+            let bits = [0, Class::REFUSE, Class::DROP];
+            let mut elements = ends();
+            elements.extend(bits.map(|bits| (Class::GUARDED | bits, guarded())));
+            maps.push(by_word(name("fates", view, family), elements));
+        }
+    }
+    maps
 }
 
 /// Decides by what is said of the frontend.
-fn fate(view: View, family: Family, bits: u32) -> Rule {
+fn fate(view: View, family: Family) -> Rule {
     When::of_family(family)
         .frontend(Sent::Now, view, family)
-        .by_class(bits, name("fates", view, family))
+        .by_class(Class::FATE, name("fates", view, family))
+        .end()
+}
+
+/// The same for those that may use it.
+fn admitted(view: View, family: Family) -> Rule {
+    let unguarded = Class::FATE & !Class::GUARDED;
+    When::of_family(family)
+        .frontend(Sent::Now, view, family)
+        .by_class(unguarded, ADMITTED.to_owned())
         .end()
 }
 
@@ -91,7 +100,7 @@ fn arriving(pods: u32) -> Vec<Rule> {
         When::always().invalid().go(INVALID),
         When::from_group(pods).go(INSIDE),
     ];
-    rules.extend(Family::ALL.map(|family| fate(View::Outside, family, Class::FATE)));
+    rules.extend(Family::ALL.map(|family| fate(View::Outside, family)));
     rules.push(When::always().go(INSIDE));
     rules
 }
@@ -106,7 +115,7 @@ fn made_here() -> Vec<Rule> {
 
 fn inside(rules: &ServiceRules) -> Vec<Rule> {
     let mut all = Family::ALL
-        .map(|family| fate(View::Everyone, family, Class::FATE))
+        .map(|family| fate(View::Everyone, family))
         .to_vec();
     all.extend(Family::ALL.map(|family| {
         When::of_family(family)

@@ -96,7 +96,7 @@ pub(in crate::realise::firewall) fn of_pods(row: &FirewallRow, rules: &ServiceRu
 pub(in crate::realise::firewall) fn of_others(rules: &ServiceRules) -> Vec<Rule> {
     let mut all = Vec::new();
     for family in Family::ALL {
-        let from_outside = began_at_frontend(View::Outside, family).from_elsewhere();
+        let from_outside = began_at_frontend(View::Outside, family).came_in();
         all.push(from_outside.accept());
         let to_itself = When::of_family(family).of_this_node().by_loopback();
         all.push(to_itself.accept());
