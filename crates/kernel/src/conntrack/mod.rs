@@ -8,6 +8,7 @@
 //! Works in the calling thread's network namespace and keeps nothing.
 
 mod entry;
+mod udp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,8 @@ use seaway_model::{Family, Protocol};
 use self::entry::Entry;
 use crate::error::KernelError;
 use crate::netfilter::{Netfilter, Subsystem, Writer};
+
+pub use self::udp::reconcile_udp;
 
 const MSG_GET: u8 = 1;
 const MSG_DELETE: u8 = 2;
