@@ -213,16 +213,17 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
         prop::option::of(1200u32..1600),
         prop::bool::ANY,
         keep,
+        crate::services::inputs::service_settings(),
     )
         .prop_map(
-            |(wiring, transport, vxlan, mtu, masquerade, keep_source_to)| Settings {
+            |(wiring, transport, vxlan, mtu, masquerade, keep_source_to, services)| Settings {
                 wiring,
                 transport,
                 vxlan,
                 mtu,
                 masquerade,
                 keep_source_to,
-                services: Some(seaway_model::ServiceSettings::default()),
+                services,
             },
         )
 }
@@ -235,6 +236,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (0usize..4).prop_map(|i| Input::Detach(id(i))),
         3 => prop::option::weighted(0.8, uplink()).prop_map(Input::Uplink),
         2 => settings().prop_map(Input::Settings),
+        12 => crate::services::inputs::input(),
         2 => (0usize..4, prop::option::of(1250u32..1320))
             .prop_map(|(i, mtu)| Input::PathMtu(name(i), mtu)),
     ]
@@ -272,6 +274,10 @@ pub(crate) fn final_inputs(inputs: &[Input]) -> Vec<Input> {
             Input::Settings(_) => ("settings".to_owned(), true),
             Input::PathMtu(node, mtu) => (format!("path {node}"), mtu.is_some()),
             Input::HostAddresses(_) => ("host addresses".to_owned(), true),
+            Input::Cluster(ClusterEvent::ServiceUpsert(s)) => (format!("Service {}", s.name), true),
+            Input::Cluster(ClusterEvent::ServiceDelete(s)) => (format!("Service {s}"), false),
+            Input::Cluster(ClusterEvent::SliceUpsert(s)) => (format!("slice {}", s.name), true),
+            Input::Cluster(ClusterEvent::SliceDelete(s)) => (format!("slice {s}"), false),
             Input::Cluster(_) => continue,
         };
         last.remove(&key);

@@ -7,5 +7,6 @@ mod inputs;
 mod ipam;
 mod order;
 mod references;
+mod services;
 mod transports;
 mod wirings;

@@ -273,12 +273,19 @@ fn own_rows_follow_the_rest(planner: &Planner) -> Law {
         rows.rules.is_empty(),
         !sends || planner.pod_cidrs().is_empty()
     );
-    let stands_in = rows
-        .addresses
-        .iter()
-        .any(|row| row.device == Device::Loopback);
-    let wanted = !rows.host_ports.is_empty() && !planner.pod_cidrs().is_empty();
-    prop_assert_eq!(stands_in, wanted);
+    for family in Family::ALL {
+        let alias = seaway_model::loopback_alias(family);
+        let mut addresses = rows.addresses.iter();
+        let stands_in = addresses.any(|row| row.net == Family::host_net(alias));
+        let by_ports = !rows.host_ports.is_empty()
+            && planner
+                .pod_cidrs()
+                .iter()
+                .any(|n| Family::of_net(n) == family);
+        let mut frontends = rows.frontends.iter();
+        let by_services = frontends.any(|row| row.key.address == alias);
+        prop_assert_eq!(stands_in, by_ports || by_services);
+    }
     let proxies = planner.settings().transport == Transport::L2 && planner.uplink().is_some();
     prop_assert_eq!(
         rows.proxies.is_empty(),
