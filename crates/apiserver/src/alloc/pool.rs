@@ -72,6 +72,15 @@ impl Range {
     }
 }
 
+/// Where the part of the node ports begins that is given out first.
+fn first_given(ports: &RangeInclusive<u16>) -> u16 {
+    let size = ports.end() - ports.start();
+    match size {
+        0..16 => *ports.start(),
+        _ => ports.start() + (size / 32).clamp(16, 128).min(size),
+    }
+}
+
 impl Pool {
     pub(super) fn new(ranges: &[IpNet], ports: RangeInclusive<u16>) -> Self {
         let ranges = ranges
@@ -88,7 +97,7 @@ impl Pool {
         Self {
             holders: BTreeMap::new(),
             ranges,
-            next_port: *ports.start(),
+            next_port: first_given(&ports),
             ports,
         }
     }
@@ -138,13 +147,15 @@ impl Pool {
 
     /// A node port that nobody has.
     pub(super) fn free_port(&mut self) -> Option<u16> {
+        let (start, given) = (*self.ports.start(), first_given(&self.ports));
         let found = (self.next_port..=*self.ports.end())
-            .chain(*self.ports.start()..self.next_port)
+            .chain(given..self.next_port)
+            .chain(start..given)
             .find(|port| !self.holders.contains_key(&Item::Port(*port)))?;
         self.next_port = if found == *self.ports.end() {
-            *self.ports.start()
+            given
         } else {
-            found + 1
+            (found + 1).max(given)
         };
         Some(found)
     }

@@ -120,7 +120,10 @@ fn apply_rules(kind: &Kind, edit: Edit, new: &mut Value, old: &Value) -> Result<
             faults.extend(kinds::validate_metadata(kind, new));
             faults.extend((kind.validate)(new, Some(old)));
         }
-        Edit::Status => faults.extend(kinds::validate_metadata(kind, new)),
+        Edit::Status => {
+            faults.extend(kinds::validate_metadata(kind, new));
+            faults.extend((kind.validate_status)(new));
+        }
         Edit::Direct => {}
     }
     if !faults.is_empty() {

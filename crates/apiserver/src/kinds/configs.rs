@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use serde_json::Value;
 
 use super::fault::{FieldError, immutable};
-use super::{Kind, Selectable, keep_nothing, names, nothing, read};
+use super::{Kind, Selectable, any_status, keep_nothing, names, nothing, read};
 use crate::decode::typed;
 use crate::table;
 
@@ -34,6 +34,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     on_create: nothing,
     on_update: keep_nothing,
     on_status: keep_nothing,
+    validate_status: any_status,
 };
 
 /// core/v1 Secret.

@@ -7,13 +7,14 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
 use super::fault::{FieldError, immutable, one_of};
-use super::{Kind, keep_nothing, names, nothing, read};
+use super::{Kind, any_status, keep_nothing, names, nothing, read};
 use crate::decode::typed;
 use crate::table;
 
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
+const MAX_HINTS: usize = 8;
 
 /// discovery.k8s.io/v1 EndpointSlice.
 pub(super) const ENDPOINT_SLICE: Kind = Kind {
@@ -36,6 +37,7 @@ pub(super) const ENDPOINT_SLICE: Kind = Kind {
     on_create: nothing,
     on_update: keep_nothing,
     on_status: keep_nothing,
+    validate_status: any_status,
 };
 
 fn default(slice: &mut Value) {
@@ -108,6 +110,7 @@ fn endpoint(errors: &mut Vec<FieldError>, place: &str, endpoint: &Value, family:
             names::push_all(errors, &format!("{place}.{name}"), value, rule(value));
         }
     }
+    hints(errors, place, &endpoint["hints"]);
 }
 
 /// Endpoints are reached from other nodes, so addresses that mean another thing there are refused.
@@ -115,25 +118,36 @@ fn address_fault(address: &str, family: &str) -> Option<&'static str> {
     let Some(ip) = names::address(address) else {
         return Some(names::ADDRESS);
     };
-    match (family, ip) {
-        ("IPv4", IpAddr::V6(_)) => return Some("must be an IPv4 address"),
-        ("IPv6", IpAddr::V4(_)) => return Some("must be an IPv6 address"),
-        _ => {}
+    match (family, ip.to_canonical()) {
+        ("IPv4", _) if ip.is_ipv6() => Some("must be an IPv4 address"),
+        ("IPv6", IpAddr::V4(_)) => Some("must be an IPv6 address"),
+        _ => names::special_address(ip),
     }
-    let local = match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    if ip.is_unspecified() {
-        Some("may not be unspecified (0.0.0.0 or ::)")
-    } else if ip.is_loopback() {
-        Some("may not be in the loopback range (127.0.0.0/8, ::1/128)")
-    } else if local {
-        Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-    } else if ip.is_multicast() {
-        Some("may not be in the multicast range (224.0.0.0/4, ff00::/10)")
-    } else {
-        None
+}
+
+/// Hints name few zones and nodes, each once.
+fn hints(errors: &mut Vec<FieldError>, place: &str, hints: &Value) {
+    for (name, rule) in [
+        ("forZones", names::label_value as names::Rule),
+        ("forNodes", names::subdomain),
+    ] {
+        let (given, place) = (read::list(hints, name), format!("{place}.hints.{name}"));
+        if given.len() > MAX_HINTS {
+            errors.push(FieldError::too_many(place, given.len(), MAX_HINTS));
+            continue;
+        }
+        let mut seen = BTreeSet::new();
+        for (index, one) in given.iter().enumerate() {
+            let (field, value) = (format!("{place}[{index}].name"), read::text(one, "name"));
+            if !seen.insert(value) {
+                errors.push(FieldError::duplicate(&field, &value.into()));
+            }
+            if value.is_empty() {
+                errors.push(FieldError::required(field, ""));
+            } else {
+                names::push_all(errors, &field, value, rule(value));
+            }
+        }
     }
 }
 
@@ -163,6 +177,7 @@ fn ports(errors: &mut Vec<FieldError>, slice: &Value) {
             protocol,
             &["TCP", "UDP", "SCTP"],
         );
+        names::check_app_protocol(errors, &place, port);
     }
 }
 
@@ -183,6 +198,11 @@ mod tests {
             ("IPv6", "fd00::1", true),
             ("IPv6", "fe80::1", false),
             ("IPv6", "10.0.0.1", false),
+            ("IPv6", "::ffff:10.0.0.1", false),
+            ("IPv4", "224.0.0.5", false),
+            ("IPv6", "ff02::1", false),
+            ("IPv6", "::1", false),
+            ("IPv4", "239.0.0.1", true),
             ("FQDN", "a.b", true),
             ("FQDN", "A", false),
             ("IPv9", "10.0.0.1", false),
@@ -216,5 +236,37 @@ mod tests {
                 "addressType"
             ]
         );
+    }
+
+    #[test]
+    fn hints_are_few_and_name_each_once() {
+        let slice = |hints: Value| {
+            let endpoint = json!({"addresses": ["10.0.0.1"], "hints": hints});
+            json!({"addressType": "IPv4", "endpoints": [endpoint]})
+        };
+        let cases = [
+            (
+                json!({"forZones": [{"name": "a"}], "forNodes": [{"name": "n.1"}]}),
+                vec![],
+            ),
+            (
+                json!({"forZones": [{"name": "a"}, {"name": "a"}, {"name": ""}]}),
+                vec![
+                    "endpoints[0].hints.forZones[1].name",
+                    "endpoints[0].hints.forZones[2].name",
+                ],
+            ),
+            (
+                json!({"forNodes": [{"name": "Bad_"}]}),
+                vec!["endpoints[0].hints.forNodes[0].name"],
+            ),
+            (
+                json!({"forZones": vec![json!({"name": "a"}); 9]}),
+                vec!["endpoints[0].hints.forZones"],
+            ),
+        ];
+        for (hints, expected) in cases {
+            assert_eq!(fields(&validate(&slice(hints), None)), expected);
+        }
     }
 }

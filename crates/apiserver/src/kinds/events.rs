@@ -5,7 +5,7 @@ use k8s_openapi::api::{core, events};
 use serde_json::Value;
 
 use super::fault::{FieldError, one_of};
-use super::{Kind, Selectable, keep_nothing, nothing, read};
+use super::{Kind, Selectable, any_status, keep_nothing, nothing, read};
 use crate::decode::typed;
 use crate::table;
 
@@ -75,6 +75,7 @@ pub(super) const CORE_EVENT: Kind = Kind {
     on_create: nothing,
     on_update: keep_nothing,
     on_status: keep_nothing,
+    validate_status: any_status,
 };
 
 /// events.k8s.io/v1 Event.

@@ -4,7 +4,9 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use serde_json::Value;
 
 use super::fault::{FieldError, immutable, one_of};
-use super::{Kind, drop_status, keep_nothing, keep_status, names, nothing, only_status, read};
+use super::{
+    Kind, any_status, drop_status, keep_nothing, keep_status, names, nothing, only_status, read,
+};
 use crate::decode::typed;
 use crate::table;
 
@@ -29,6 +31,7 @@ pub(super) const INGRESS: Kind = Kind {
     on_create: drop_status,
     on_update: keep_status,
     on_status: only_status,
+    validate_status: any_status,
 };
 
 /// networking.k8s.io/v1 IngressClass.
@@ -46,6 +49,7 @@ pub(super) const INGRESS_CLASS: Kind = Kind {
     on_create: nothing,
     on_update: keep_nothing,
     on_status: keep_nothing,
+    validate_status: any_status,
     ..INGRESS
 };
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::Value;
 
 use super::fault::{FieldError, at_least};
-use super::{Kind, keep_nothing, nothing, read};
+use super::{Kind, any_status, keep_nothing, nothing, read};
 use crate::decode::typed;
 use crate::table;
 
@@ -29,6 +29,7 @@ pub(super) const LEASE: Kind = Kind {
     on_create: nothing,
     on_update: keep_nothing,
     on_status: keep_nothing,
+    validate_status: any_status,
 };
 
 fn validate(new: &Value, _: Option<&Value>) -> Vec<FieldError> {

@@ -21,7 +21,6 @@ pub(crate) mod read;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod selector;
-mod service_rules;
 mod services;
 mod workloads;
 
@@ -73,6 +72,8 @@ pub(crate) struct Kind {
     pub(crate) on_update: fn(new: &mut Value, old: &Value),
     /// Prepares an update of the status subresource.
     pub(crate) on_status: fn(new: &mut Value, old: &Value),
+    /// Says what is wrong with a status that is about to be written.
+    pub(crate) validate_status: fn(&Value) -> Vec<FieldError>,
 }
 
 /// A field that field selectors may ask for.
@@ -134,6 +135,11 @@ fn nothing(_: &mut Value) {}
 
 /// For kinds whose updates keep nothing of the old object.
 fn keep_nothing(_: &mut Value, _: &Value) {}
+
+/// For kinds whose status is taken as it comes.
+fn any_status(_: &Value) -> Vec<FieldError> {
+    Vec::new()
+}
 
 /// A new object has no status yet.
 fn drop_status(new: &mut Value) {
@@ -239,6 +245,7 @@ mod tests {
                         let _ = validate_metadata(kind, &object);
                         (kind.on_update)(&mut changed, &old);
                         (kind.on_status)(&mut changed, &object);
+                        let _ = (kind.validate_status)(&changed);
                         for selectable in kind.selectable {
                             let _ = (selectable.get)(&object);
                         }

@@ -185,6 +185,14 @@ pub(crate) fn check_port(errors: &mut Vec<FieldError>, field: String, port: &Val
     }
 }
 
+/// Refuses an application protocol of a port that is no qualified name.
+pub(crate) fn check_app_protocol(errors: &mut Vec<FieldError>, place: &str, port: &Value) {
+    if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
+        let field = format!("{place}.appProtocol");
+        push_all(errors, &field, protocol, qualified(protocol));
+    }
+}
+
 /// Refuses a number that is no port.
 pub(crate) fn check_port_number(errors: &mut Vec<FieldError>, field: String, number: i64) {
     if let Some(fault) = port_number(number) {
@@ -209,6 +217,28 @@ pub(crate) fn push_all(
 /// An address in the one form that means the same to everybody: no leading zeros, no zones.
 pub(crate) fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
+}
+
+/// What is said of an address that means another thing on every host, and so is nobody's to offer.
+pub(crate) fn special_address(address: IpAddr) -> Option<&'static str> {
+    let (local, local_group) = match address.to_canonical() {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(ip) => (
+            ip.is_unicast_link_local(),
+            ip.segments()[0] & 0xff0f == 0xff02,
+        ),
+    };
+    if address.is_unspecified() {
+        Some("may not be unspecified (0.0.0.0 or ::)")
+    } else if address.to_canonical().is_loopback() {
+        Some("may not be in the loopback range (127.0.0.0/8, ::1/128)")
+    } else if local {
+        Some("may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    } else if local_group {
+        Some("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
+    } else {
+        None
+    }
 }
 
 /// What is said of something that is no address.

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 
 use super::fault::FieldError;
-use super::{Kind, Selectable, only_status, read};
+use super::{Kind, Selectable, any_status, only_status, read};
 use crate::decode::typed;
 use crate::table;
 
@@ -32,6 +32,7 @@ pub(super) const NAMESPACE: Kind = Kind {
     on_create,
     on_update,
     on_status: only_status,
+    validate_status: any_status,
 };
 
 fn default(namespace: &mut Value) {

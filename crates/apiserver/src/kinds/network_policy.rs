@@ -5,7 +5,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 
 use super::fault::{FieldError, one_of};
-use super::{Kind, keep_nothing, names, nothing, read, selector};
+use super::{Kind, any_status, keep_nothing, names, nothing, read, selector};
 use crate::decode::typed;
 use crate::table;
 
@@ -30,6 +30,7 @@ pub(super) const NETWORK_POLICY: Kind = Kind {
     on_create: nothing,
     on_update: keep_nothing,
     on_status: keep_nothing,
+    validate_status: any_status,
 };
 
 const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
 use super::fault::{FieldError, one_of};
-use super::{Kind, Selectable, keep_status, names, nothing, only_status, read};
+use super::{Kind, Selectable, any_status, keep_status, names, nothing, only_status, read};
 use crate::decode::typed;
 use crate::table;
 
@@ -35,6 +35,7 @@ pub(super) const NODE: Kind = Kind {
     on_create: nothing,
     on_update: keep_status,
     on_status: only_status,
+    validate_status: any_status,
 };
 
 /// `podCIDR` is the first of `podCIDRs`; each fills the other.

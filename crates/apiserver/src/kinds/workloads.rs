@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::fault::{FieldError, at_least, immutable, one_of};
 use super::{
-    Kind, Selectable, drop_status, keep_metadata, keep_status, only_status, pods, read, selector,
+    Kind, Selectable, any_status, drop_status, keep_metadata, keep_status, only_status, pods, read,
+    selector,
 };
 use crate::decode::typed;
 use crate::table;
@@ -34,6 +35,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
         only_status(new, old);
         keep_metadata(new, old, "labels");
     },
+    validate_status: any_status,
 };
 
 /// apps/v1 ReplicaSet.
@@ -55,6 +57,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
         },
     }],
     on_status: only_status,
+    validate_status: any_status,
     ..DEPLOYMENT
 };
 

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::fault::FieldError;
-use super::{Kind, Selectable, keep_metadata, keep_status, only_status, read};
+use super::{Kind, Selectable, any_status, keep_metadata, keep_status, only_status, read};
 use crate::decode::typed;
 use crate::table;
 
@@ -77,6 +77,7 @@ pub(super) const POD: Kind = Kind {
     on_create,
     on_update: keep_status,
     on_status,
+    validate_status: any_status,
 };
 
 fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {

@@ -6,8 +6,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::fault::{FieldError, one_of};
-use super::{metadata, names, read};
+use super::changes;
+use crate::kinds::fault::{FieldError, one_of};
+use crate::kinds::{metadata, names, read};
+
+/// What every node's kubelet listens on.
+const KUBELET_PORT: i64 = 10250;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
@@ -21,11 +25,11 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     affinity(&mut errors, spec);
     ports(&mut errors, spec, kind);
     cluster_addresses(&mut errors, spec, kind);
-    families(&mut errors, spec);
+    families(&mut errors, spec, kind);
     policies(&mut errors, spec, kind);
     external(&mut errors, spec, kind);
     if let Some(old) = old {
-        unchanged(&mut errors, spec, &old["spec"]);
+        changes::check(&mut errors, spec, &old["spec"]);
     }
     errors
 }
@@ -80,6 +84,12 @@ fn ports(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
         }
         if !pairs.insert((number, protocol)) {
             errors.push(FieldError::duplicate(&place, port));
+        }
+        names::check_app_protocol(errors, &place, port);
+        if kind == "LoadBalancer" && number == KUBELET_PORT {
+            let detail = "may not expose port 10250 externally since it is used by kubelet";
+            let field = format!("{place}.port");
+            errors.push(FieldError::invalid(field, &number.into(), detail));
         }
         let node = read::int(port, "nodePort").unwrap_or_default();
         if node == 0 {
@@ -168,7 +178,18 @@ fn cluster_addresses(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
     }
 }
 
-fn families(errors: &mut Vec<FieldError>, spec: &Value) {
+fn families(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
+    if kind == "ExternalName" {
+        for field in ["ipFamilies", "ipFamilyPolicy"] {
+            if read::has(spec, field) && !read::list(spec, field).is_empty()
+                || !read::text(spec, field).is_empty()
+            {
+                let detail = "may not be set for ExternalName services";
+                errors.push(FieldError::forbidden(format!("spec.{field}"), detail));
+            }
+        }
+        return;
+    }
     let mut seen = BTreeSet::new();
     for (index, family) in read::texts(spec, "ipFamilies").into_iter().enumerate() {
         let field = format!("spec.ipFamilies[{index}]");
@@ -237,10 +258,15 @@ fn policies(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
             errors.push(FieldError::forbidden(format!("spec.{field}"), detail));
         }
     }
+    if let Some(class) = spec.get("loadBalancerClass").and_then(Value::as_str) {
+        let faults = names::qualified(class);
+        names::push_all(errors, "spec.loadBalancerClass", class, faults);
+    }
 }
 
 fn external(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
-    let name = read::text(spec, "externalName").trim_end_matches('.');
+    let name = read::text(spec, "externalName");
+    let name = name.strip_suffix('.').unwrap_or(name);
     if kind == "ExternalName" {
         if name.is_empty() {
             errors.push(FieldError::required("spec.externalName", ""));
@@ -250,21 +276,13 @@ fn external(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
     }
     for (index, address) in read::texts(spec, "externalIPs").into_iter().enumerate() {
         let fault = match names::address(address) {
-            None => names::ADDRESS,
-            Some(ip) if ip.is_unspecified() => "may not be unspecified (0.0.0.0 or ::)",
-            Some(ip) if ip.is_loopback() => {
-                "may not be in the loopback range (127.0.0.0/8, ::1/128)"
-            }
-            Some(ip) if ip.is_multicast() => {
-                "may not be in the multicast range (224.0.0.0/4, ff00::/10)"
-            }
-            Some(_) => continue,
+            None => Some(names::ADDRESS),
+            Some(ip) => names::special_address(ip),
         };
-        errors.push(FieldError::bad_text(
-            format!("spec.externalIPs[{index}]"),
-            address,
-            fault,
-        ));
+        if let Some(fault) = fault {
+            let field = format!("spec.externalIPs[{index}]");
+            errors.push(FieldError::bad_text(field, address, fault));
+        }
     }
     let ranges = read::texts(spec, "loadBalancerSourceRanges");
     if !ranges.is_empty() && kind != "LoadBalancer" {
@@ -285,24 +303,6 @@ fn external(errors: &mut Vec<FieldError>, spec: &Value, kind: &str) {
     }
 }
 
-/// The first address of a Service is its for as long as it has one.
-fn unchanged(errors: &mut Vec<FieldError>, spec: &Value, old: &Value) {
-    let addressed = |spec: &Value| read::text(spec, "type") != "ExternalName";
-    let before = read::texts(old, "clusterIPs");
-    let (Some(before), true) = (before.first(), addressed(spec) && addressed(old)) else {
-        return;
-    };
-    let after = read::texts(spec, "clusterIPs");
-    if after.first() != Some(before) {
-        let detail = "may not change once set";
-        errors.push(FieldError::invalid(
-            "spec.clusterIPs[0]",
-            &spec["clusterIPs"],
-            detail,
-        ));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -314,9 +314,16 @@ mod tests {
         json!({"spec": {"type": "ClusterIP", "sessionAffinity": "None", "ports": [{"port": 80, "protocol": "TCP"}]}})
     }
 
+    fn check(cases: impl IntoIterator<Item = (Value, Vec<&'static str>)>) {
+        for (change, expected) in cases {
+            let errors = validate(&merged(&good(), &json!({"spec": change})), None);
+            assert_eq!(fields(&errors), expected, "{change}");
+        }
+    }
+
     #[test]
-    fn a_service_is_checked() {
-        let cases = [
+    fn ports_and_addresses_are_checked() {
+        check([
             (json!({}), vec![]),
             (json!({"type": "Other"}), vec!["spec.type"]),
             (json!({"ports": null}), vec!["spec.ports"]),
@@ -366,6 +373,12 @@ mod tests {
                 json!({"type": "ExternalName", "externalName": "a.b.", "clusterIP": "10.0.0.1"}),
                 vec!["spec.clusterIPs"],
             ),
+        ]);
+    }
+
+    #[test]
+    fn what_goes_with_a_type_is_checked() {
+        check([
             (
                 json!({"externalTrafficPolicy": "Local"}),
                 vec!["spec.externalTrafficPolicy"],
@@ -383,33 +396,58 @@ mod tests {
                 vec!["spec.loadBalancerSourceRanges"],
             ),
             (
+                json!({"externalIPs": ["169.254.1.1", "fe80::1", "224.0.0.1"]}),
+                vec![
+                    "spec.externalIPs[0]",
+                    "spec.externalIPs[1]",
+                    "spec.externalIPs[2]",
+                ],
+            ),
+            (
+                json!({"type": "LoadBalancer", "loadBalancerClass": "a/b/c"}),
+                vec!["spec.loadBalancerClass"],
+            ),
+            (
+                json!({"loadBalancerClass": "a", "allocateLoadBalancerNodePorts": false}),
+                vec![
+                    "spec.allocateLoadBalancerNodePorts",
+                    "spec.loadBalancerClass",
+                ],
+            ),
+            (
+                json!({"type": "LoadBalancer", "ports": [{"port": 10250, "protocol": "TCP"}]}),
+                vec!["spec.ports[0].port"],
+            ),
+            (
+                json!({"ports": [{"port": 80, "protocol": "TCP", "appProtocol": "a/b/c"}]}),
+                vec!["spec.ports[0].appProtocol"],
+            ),
+            (
+                json!({"type": "LoadBalancer", "loadBalancerSourceRanges": [" 10.0.0.0/8", "x"]}),
+                vec!["spec.loadBalancerSourceRanges[1]"],
+            ),
+            (
+                json!({"type": "ExternalName", "externalName": "a.b..", "ipFamilyPolicy": "SingleStack"}),
+                vec!["spec.ipFamilyPolicy", "spec.externalName"],
+            ),
+            (
+                json!({"type": "NodePort", "healthCheckNodePort": 30000,
+                    "externalTrafficPolicy": "Local"}),
+                vec!["spec.healthCheckNodePort"],
+            ),
+            (
+                json!({"sessionAffinity": "ClientIP",
+                    "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}}),
+                vec!["spec.sessionAffinityConfig.clientIP.timeoutSeconds"],
+            ),
+            (
+                json!({"internalTrafficPolicy": "Other", "trafficDistribution": "Far"}),
+                vec!["spec.internalTrafficPolicy", "spec.trafficDistribution"],
+            ),
+            (
                 json!({"ipFamilies": ["IPv4", "IPv4"]}),
                 vec!["spec.ipFamilies[1]"],
             ),
-        ];
-        for (change, expected) in cases {
-            let errors = validate(&merged(&good(), &json!({"spec": change})), None);
-            assert_eq!(fields(&errors), expected, "{change}");
-        }
-    }
-
-    #[test]
-    fn the_first_address_stays() {
-        let with = |addresses: Value| {
-            merged(
-                &good(),
-                &json!({"spec": {"clusterIP": addresses[0], "clusterIPs": addresses}}),
-            )
-        };
-        let old = with(json!(["10.0.0.1"]));
-        assert_eq!(
-            validate(&with(json!(["10.0.0.1", "fd00::1"])), Some(&old)),
-            []
-        );
-        let errors = validate(&with(json!(["10.0.0.2"])), Some(&old));
-        assert_eq!(
-            errors[0].message,
-            "Invalid value: [\"10.0.0.2\"]: may not change once set"
-        );
+        ]);
     }
 }

@@ -1,16 +1,24 @@
 //! Services: defaults, and what an update keeps of the addresses and ports that were given out.
 //!
-//! Giving them out is the server's allocator; whether they are well-formed is `service_rules`.
+//! Giving them out is the server's allocator; whether they are well-formed is `rules`, what may not
+//! change is `changes`, and where a load balancer is reached is `status`.
+
+mod changes;
+mod rules;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
-use super::service_rules::validate;
-use super::{Kind, Selectable, keep_status, only_status, read};
+use self::rules::validate;
+use super::{Kind, Selectable, keep_status, read};
 use crate::decode::typed;
 use crate::table;
+
+/// How long a client is remembered when nobody says.
+const AFFINITY_SECONDS: i64 = 10800;
 
 /// core/v1 Service.
 pub(super) const SERVICE: Kind = Kind {
@@ -41,7 +49,8 @@ pub(super) const SERVICE: Kind = Kind {
     ],
     on_create,
     on_update,
-    on_status: only_status,
+    on_status: status::on_status,
+    validate_status: status::validate,
 };
 
 fn default(service: &mut Value) {
@@ -51,8 +60,13 @@ fn default(service: &mut Value) {
     read::default(spec, "type", "ClusterIP");
     read::default(spec, "sessionAffinity", "None");
     if spec["sessionAffinity"] == "ClientIP" {
-        let config = json!({"clientIP": {"timeoutSeconds": 10800}});
-        read::default(spec, "sessionAffinityConfig", config);
+        if let Some(config) = read::child(spec, "sessionAffinityConfig") {
+            let client = config.entry("clientIP").or_insert(Value::Null);
+            if client.is_null() {
+                *client = json!({});
+            }
+            read::default(client, "timeoutSeconds", AFFINITY_SECONDS);
+        }
     } else if let Some(fields) = spec.as_object_mut() {
         fields.remove("sessionAffinityConfig");
     }
@@ -89,6 +103,7 @@ fn on_create(service: &mut Value) {
 
 fn on_update(new: &mut Value, old: &Value) {
     keep_status(new, old);
+    status::forget_balancer(new);
     let was = &old["spec"];
     let Some(spec) = new.get_mut("spec").filter(|spec| spec.is_object()) else {
         return;
@@ -96,9 +111,10 @@ fn on_update(new: &mut Value, old: &Value) {
     keep_addresses(spec, was);
     if node_ports(spec) && node_ports(was) {
         keep_node_ports(spec, was);
-    } else if node_ports(was) {
+    } else if exposed(was) && !exposed(spec) {
         drop_node_ports(spec, was);
     }
+    drop_balancer_fields(spec, was);
     keep_traffic_policy(spec, was);
 }
 
@@ -109,6 +125,13 @@ fn addressed(spec: &Value) -> bool {
     )
 }
 
+/// Whether ports of nodes may lead to the Service.
+fn exposed(spec: &Value) -> bool {
+    matches!(read::text(spec, "type"), "NodePort" | "LoadBalancer")
+}
+
+/// Whether ports of nodes are given to the Service. One that had them before keeps them until it
+/// leaves them out.
 fn node_ports(spec: &Value) -> bool {
     match read::text(spec, "type") {
         "NodePort" => true,
@@ -184,17 +207,26 @@ fn drop_node_ports(spec: &mut Value, was: &Value) {
             fields.remove("nodePort");
         }
     }
-    if read::text(spec, "type") == "ClusterIP"
-        && let Some(fields) = spec.as_object_mut()
-    {
-        fields.remove("allocateLoadBalancerNodePorts");
+}
+
+/// What is only for load balancers goes with the type, if it is carried along.
+fn drop_balancer_fields(spec: &mut Value, was: &Value) {
+    let balanced = |spec: &Value| read::text(spec, "type") == "LoadBalancer";
+    if !balanced(was) || balanced(spec) {
+        return;
+    }
+    for name in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+        if let Some(fields) = spec.as_object_mut()
+            && fields.get(name) == was.get(name)
+        {
+            fields.remove(name);
+        }
     }
 }
 
 /// What is only for Services that are reached from outside goes with that, if it is carried along.
 fn keep_traffic_policy(spec: &mut Value, was: &Value) {
-    let outside = matches!(read::text(spec, "type"), "NodePort" | "LoadBalancer")
-        || !read::list(spec, "externalIPs").is_empty();
+    let outside = exposed(spec) || !read::list(spec, "externalIPs").is_empty();
     if let Some(fields) = spec.as_object_mut()
         && !outside
     {
@@ -230,6 +262,18 @@ mod tests {
             balanced["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
             10800
         );
+        for config in [
+            json!(null),
+            json!({}),
+            json!({"clientIP": null}),
+            json!({"clientIP": {}}),
+        ] {
+            let mut part =
+                json!({"spec": {"sessionAffinity": "ClientIP", "sessionAffinityConfig": config}});
+            default(&mut part);
+            let filled = &part["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
+            assert_eq!(filled, 10800);
+        }
         let mut named = json!({"spec": {"type": "ExternalName", "externalName": "a.b"}});
         default(&mut named);
         assert_eq!(named["spec"].get("internalTrafficPolicy"), None);
@@ -248,6 +292,33 @@ mod tests {
             .map(|port| read::int(port, "nodePort"))
             .collect();
         assert_eq!(ports, [Some(30000), Some(30001), None]);
+    }
+
+    #[test]
+    fn s21_node_ports_stay_until_they_are_left_out() {
+        let port = json!({"port": 80, "protocol": "TCP", "nodePort": 30000});
+        let old = json!({"spec": {"type": "LoadBalancer", "ports": [port]}});
+        let mut new = old.clone();
+        new["spec"]["allocateLoadBalancerNodePorts"] = false.into();
+        on_update(&mut new, &old);
+        assert_eq!(new["spec"]["ports"], json!([port]), "carried along");
+        read::list_mut(&mut new["spec"], "ports")[0] = json!({"port": 80, "protocol": "TCP"});
+        on_update(&mut new, &old);
+        assert_eq!(new["spec"]["ports"][0].get("nodePort"), None, "left out");
+    }
+
+    #[test]
+    fn s37_what_is_for_load_balancers_goes_with_the_type() {
+        let old = json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "a",
+            "allocateLoadBalancerNodePorts": true, "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 30001, "ports": [{"port": 80, "nodePort": 30000}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+        let mut new = old.clone();
+        new["spec"]["type"] = "ClusterIP".into();
+        on_update(&mut new, &old);
+        let bare = json!({"spec": {"type": "ClusterIP", "ports": [{"port": 80}]},
+            "status": {"loadBalancer": {}}});
+        assert_eq!(new, bare);
     }
 
     #[test]
