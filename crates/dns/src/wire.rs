@@ -1,6 +1,7 @@
 //! Messages as bytes: just enough to pass on what upstream servers say without reading what it is
 //! about. Names, lengths and times to live are found; records are never decoded here. Pure.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 /// The length of a message's header.
@@ -227,6 +228,34 @@ pub(crate) fn append_opt(message: &mut Vec<u8>, size: u16, outcome_high: u8, dns
     message.extend(size.to_be_bytes());
     message.extend([outcome_high, 0, if dnssec_ok { 0x80 } else { 0 }, 0]);
     message.extend([0, 0]);
+}
+
+/// Appends addresses of the name in the question as answers, as long as there is room; says so if
+/// there is not. Nothing but the question may stand in the message before.
+pub(crate) fn append_addresses(message: &mut Vec<u8>, all: &[IpAddr], ttl: u32, room: usize) {
+    let mut count: u16 = 0;
+    for address in all {
+        let (kind, bytes) = match address {
+            IpAddr::V4(v4) => (1u16, v4.octets().to_vec()),
+            IpAddr::V6(v6) => (28, v6.octets().to_vec()),
+        };
+        let record_length = 12 + bytes.len();
+        if message.len() + record_length > room {
+            message[2] |= flag::TRUNCATED;
+            break;
+        }
+        // A pointer to the name in the question.
+        message.extend([0xc0, HEADER as u8]);
+        message.extend(kind.to_be_bytes());
+        message.extend(CLASS_IN.to_be_bytes());
+        message.extend(ttl.to_be_bytes());
+        message.extend([0, bytes.len() as u8]);
+        message.extend(bytes);
+        count += 1;
+    }
+    if count > 0 {
+        message[6..8].copy_from_slice(&count.to_be_bytes());
+    }
 }
 
 /// A response that consists of a header only, to bytes whose question cannot be read.

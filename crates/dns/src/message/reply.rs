@@ -21,6 +21,8 @@ const MOST_RECORDS: usize = 4096;
 pub(crate) struct Answer {
     pub(crate) code: ResponseCode,
     pub(crate) authoritative: bool,
+    /// Addresses of the name that was asked for, which come before all records.
+    addresses: Vec<IpAddr>,
     pub(crate) answers: Vec<Record>,
     pub(crate) authorities: Vec<Record>,
     pub(crate) extra: Vec<Record>,
@@ -32,6 +34,7 @@ impl Answer {
         Answer {
             code,
             authoritative: false,
+            addresses: Vec::new(),
             answers: Vec::new(),
             authorities: Vec::new(),
             extra: Vec::new(),
@@ -44,6 +47,14 @@ impl Answer {
             authoritative: true,
             ..Answer::failure(ResponseCode::NoError)
         }
+    }
+
+    /// Adds addresses of the very name that was asked for, beginning at `start`. There may be
+    /// thousands, and the codec, which is careful with long messages, would write the name each time.
+    pub(crate) fn add_addresses(&mut self, addresses: impl Iterator<Item = IpAddr>, start: usize) {
+        self.addresses.extend(addresses);
+        let start = start.min(self.addresses.len());
+        self.addresses.rotate_left(start);
     }
 
     /// Adds facts about a name; as many as may fit, beginning at `start`.
@@ -104,6 +115,7 @@ impl Answer {
         message.authorities = self.authorities;
         message.additionals = self.extra;
         let mut bytes = encode(&message, room);
+        wire::append_addresses(&mut bytes, &self.addresses, TTL, room.into());
         let cut = bytes.get(2).is_some_and(|b| b & wire::flag::TRUNCATED != 0);
         if cut && !message.additionals.is_empty() {
             message.additionals.clear();
@@ -120,7 +132,10 @@ fn encode(message: &Message, room: u16) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(usize::from(room.min(MAX_UDP)));
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_max_size(room);
-    match message.emit(&mut encoder) {
+    let written = message.emit(&mut encoder);
+    // A record that did not fit has left its beginning behind.
+    encoder.trim();
+    match written {
         Ok(()) => bytes,
         Err(error) => {
             // Names come from clients and from objects that have been checked; all can be written.

@@ -1,5 +1,6 @@
 //! Who answers a question: the zone, the cache, or servers elsewhere.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -200,9 +201,13 @@ impl Front {
                     return Local::Known(answer);
                 }
                 Found::Records { answers, extra } => {
-                    match answers.is_empty() {
-                        true => answer.deny(&soa),
-                        false => answer.add(&name, &answers, self.start(&answers), &soa),
+                    // Turned, so that clients which take the first record spread.
+                    let start = self.dice.place(answers.len());
+                    let is_own = answer.answers.is_empty() && extra.is_empty();
+                    match (answers.is_empty(), addresses(&answers)) {
+                        (true, _) => answer.deny(&soa),
+                        (false, Some(all)) if is_own => answer.add_addresses(all, start),
+                        (false, _) => answer.add(&name, &answers, start, &soa),
                     }
                     answer.add_extra(&extra);
                     return Local::Known(answer);
@@ -222,11 +227,6 @@ impl Front {
         }
         Local::Known(Answer::failure(ResponseCode::ServFail))
     }
-
-    /// Where to begin, so that clients which take the first record spread.
-    fn start(&self, answers: &[Data]) -> usize {
-        self.dice.place(answers.len())
-    }
 }
 
 fn failure(query: &Query, size: u16) -> Vec<u8> {
@@ -245,6 +245,16 @@ fn soa<'a>(zone: &'a Zone, labels: &[&str]) -> Soa<'a> {
         domain: zone.domain(),
         serial: zone.serial(),
     }
+}
+
+/// The addresses, if these are addresses and nothing else.
+fn addresses(answers: &[Data]) -> Option<impl Iterator<Item = IpAddr>> {
+    let address = |data: &Data| match data {
+        Data::Address(address) => Some(*address),
+        _ => None,
+    };
+    let all = answers.iter().all(|data| address(data).is_some());
+    all.then(|| answers.iter().filter_map(address))
 }
 
 fn kind(kind: RecordType) -> Kind {
