@@ -110,6 +110,13 @@ fn port_set(ports: &[EndpointPort]) -> PortSet {
     set
 }
 
+/// Slices by their ports.
+type Homes = BTreeMap<PortSet, Vec<Arc<EndpointSlice>>>;
+
+fn ports_of(slice: &EndpointSlice) -> PortSet {
+    port_set(slice.ports.as_deref().unwrap_or_default())
+}
+
 /// Endpoints with the same ports.
 #[derive(Debug, Default)]
 struct Group {
@@ -163,37 +170,31 @@ impl<'a> Draft<'a> {
     /// What must be written so that the slices of the family become this.
     fn write(mut self, slices: Vec<Arc<EndpointSlice>>, writes: &mut Writes) {
         let uid = meta::uid(&self.service.metadata);
-        let mut by_ports: BTreeMap<PortSet, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
-        for slice in slices {
-            // Those of an earlier Service of this name are the garbage collector's.
-            if !meta::is_controlled_by(&slice.metadata, uid) {
-                writes.delete.push(slice);
-                continue;
-            }
-            let ports = port_set(slice.ports.as_deref().unwrap_or_default());
-            by_ports.entry(ports).or_default().push(slice);
-        }
+        // Those of an earlier Service of this name are the garbage collector's.
+        let ours = |slice: &Arc<EndpointSlice>| meta::is_controlled_by(&slice.metadata, uid);
+        let (slices, strange): (Vec<_>, Vec<_>) = slices.into_iter().partition(ours);
+        writes.delete.extend(strange);
+        let (mut homes, mut spare) = self.sort(slices);
         let mut fresh = Vec::new();
-        let mut spare = Vec::new();
         let mut stay = 0;
-        for (ports, group) in std::mem::take(&mut self.groups) {
-            let slices = by_ports.remove(&ports).unwrap_or_default();
-            let is_current = |slice: &EndpointSlice| *meta::labels(&slice.metadata) == self.labels;
-            let filled = fill(slices, group.endpoints, &is_current);
-            let Filled { kept, emptied, new } = filled;
+        for (set, group) in std::mem::take(&mut self.groups) {
+            let slices = homes.remove(&set).unwrap_or_default();
+            let has_ports = |slice: &EndpointSlice| ports_of(slice) == set;
+            let is_current = |slice: &EndpointSlice| self.is_labelled(slice) && has_ports(slice);
+            let Filled { kept, emptied, new } = fill(slices, group.endpoints, &is_current);
             stay += kept.len();
             spare.extend(emptied);
-            fresh.extend(
-                new.into_iter()
-                    .map(|endpoints| (group.ports.clone(), endpoints)),
-            );
+            fresh.extend(new.into_iter().map(|new| (group.ports.clone(), new)));
             for kept in kept.into_iter().filter(|kept| kept.changed) {
-                let ports = kept.slice.ports.clone();
+                // In the order that they are in already.
+                let ports = match has_ports(&kept.slice) {
+                    true => kept.slice.ports.clone(),
+                    false => Some(group.ports.clone()),
+                };
                 let update = self.updated(&kept.slice, ports, kept.endpoints);
                 writes.update.push(update);
             }
         }
-        spare.extend(by_ports.into_values().flatten());
         if stay == 0 && fresh.is_empty() {
             fresh.push((Vec::new(), Vec::new()));
         }
@@ -201,6 +202,40 @@ impl<'a> Draft<'a> {
             self.place(ports, endpoints, &mut spare, writes);
         }
         writes.delete.extend(spare);
+    }
+
+    /// The slices of each set of ports, and those with nothing in them that is wanted. Where the
+    /// Service's ports change, its slices change with them and keep their endpoints: none of these is
+    /// ever in no slice.
+    fn sort(&self, slices: Vec<Arc<EndpointSlice>>) -> (Homes, Vec<Arc<EndpointSlice>>) {
+        let (mut homes, mut spare) = (Homes::new(), Vec::new());
+        for slice in slices {
+            let set = ports_of(&slice);
+            let home = if self.groups.contains_key(&set) {
+                Some(set)
+            } else {
+                self.home(&slice)
+            };
+            match home {
+                Some(set) => homes.entry(set).or_default().push(slice),
+                None => spare.push(slice),
+            }
+        }
+        (homes, spare)
+    }
+
+    /// The ports of the first endpoint of a slice that is still wanted.
+    fn home(&self, slice: &EndpointSlice) -> Option<PortSet> {
+        slice.endpoints.iter().flatten().find_map(|endpoint| {
+            let identity = Identity::of(endpoint);
+            let mut groups = self.groups.iter();
+            let found = groups.find(|(_, group)| group.endpoints.contains_key(&identity));
+            found.map(|(set, _)| set.clone())
+        })
+    }
+
+    fn is_labelled(&self, slice: &EndpointSlice) -> bool {
+        *meta::labels(&slice.metadata) == self.labels
     }
 
     /// Writes endpoints that have no slice: into a spare one, or into a new one.
@@ -215,7 +250,7 @@ impl<'a> Draft<'a> {
             endpoints.is_empty()
                 && slice.endpoints.iter().flatten().next().is_none()
                 && slice.ports.iter().flatten().next().is_none()
-                && *meta::labels(&slice.metadata) == self.labels
+                && self.is_labelled(slice)
         };
         if let Some(index) = spare.iter().position(is_there) {
             spare.remove(index);

@@ -5,7 +5,7 @@
 //! true state after every single event, convergence at the end.
 
 mod actors;
-mod store;
+pub(crate) mod store;
 mod world;
 
 use proptest::prelude::*;

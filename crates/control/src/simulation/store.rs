@@ -10,7 +10,7 @@ use crate::view::{Change, View};
 
 /// Why a write was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     Gone,
     Conflict,
     Exists,
@@ -18,14 +18,14 @@ pub(super) enum Refusal {
 
 /// The server's side, and one watch on it.
 #[derive(Debug)]
-pub(super) struct Store<K> {
-    pub(super) objects: BTreeMap<Key, K>,
-    pub(super) view: View<K>,
+pub(crate) struct Store<K> {
+    pub(crate) objects: BTreeMap<Key, K>,
+    pub(crate) view: View<K>,
     pending: VecDeque<Event<K>>,
 }
 
 impl<K: Resource + Clone> Store<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let store = Self {
             objects: BTreeMap::new(),
             view: View::default(),
@@ -36,7 +36,7 @@ impl<K: Resource + Clone> Store<K> {
         store
     }
 
-    pub(super) fn create(&mut self, mut object: K, version: u64) -> Result<K, Refusal> {
+    pub(crate) fn create(&mut self, mut object: K, version: u64) -> Result<K, Refusal> {
         let key = Key::of(&object);
         if self.objects.contains_key(&key) {
             return Err(Refusal::Exists);
@@ -50,7 +50,7 @@ impl<K: Resource + Clone> Store<K> {
     }
 
     /// Changes an object; with a `base`, only if it is still that version.
-    pub(super) fn update(
+    pub(crate) fn update(
         &mut self,
         key: &Key,
         base: Option<&str>,
@@ -68,21 +68,21 @@ impl<K: Resource + Clone> Store<K> {
         Ok(object)
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Result<(), Refusal> {
+    pub(crate) fn remove(&mut self, key: &Key) -> Result<(), Refusal> {
         let object = self.objects.remove(key).ok_or(Refusal::Gone)?;
         self.pending.push_back(Event::Delete(object));
         Ok(())
     }
 
     /// Lets the watch bring so many events.
-    pub(super) fn deliver(&mut self, count: usize) -> Vec<Change<K>> {
+    pub(crate) fn deliver(&mut self, count: usize) -> Vec<Change<K>> {
         let count = count.min(self.pending.len());
         let events = self.pending.drain(..count);
         events.flat_map(|event| self.view.apply(event)).collect()
     }
 
     /// Lets the watch start anew with a listing.
-    pub(super) fn relist(&mut self) -> Vec<Change<K>> {
+    pub(crate) fn relist(&mut self) -> Vec<Change<K>> {
         self.pending.clear();
         self.view.apply(Event::Init);
         for object in self.objects.values() {

@@ -1,5 +1,6 @@
 //! What slices look like, rule by rule, and what holds after any history.
 
+mod late;
 mod properties;
 mod rules;
 

@@ -337,6 +337,7 @@ fn s40_slices_that_are_not_needed_are_used_again() {
             .any(|slice| slice.metadata.name == first)
     );
     let names: Vec<_> = store.slices.keys().cloned().collect();
+    let before = store.clone();
     let moved = service(json!({"ports": [{"name": "http", "port": 80, "targetPort": 9999}]}));
     assert_eq!(
         store.sync(&moved, &pods),
@@ -344,6 +345,14 @@ fn s40_slices_that_are_not_needed_are_used_again() {
         "other ports in the same slices"
     );
     assert!(store.slices.keys().eq(&names));
+    let held = |store: &Store, name: &str| -> Vec<_> {
+        let endpoints = store.slices[name].endpoints.iter().flatten();
+        endpoints.map(|one| one.addresses.clone()).collect()
+    };
+    for name in &names {
+        let kept = held(&store, name) == held(&before, name);
+        assert!(kept, "nobody may be in no slice on the way");
+    }
     assert_eq!(store.sync(&moved, &[]), 2, "one is emptied, one deleted");
     assert_eq!((ports(only(&store)), count(only(&store))), (vec![], 0));
 }
