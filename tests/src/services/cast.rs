@@ -82,14 +82,7 @@ pub struct Cast {
 }
 
 impl Cast {
-    /// Attaches the Pods to the nodes that there are, and starts the servers.
-    pub fn come(net: &Net) -> Cast {
-        let mut cast = Cast::without_servers(net);
-        cast.crowd = Some(Crowd::start(cast.servers()));
-        cast
-    }
-
-    /// The same without servers.
+    /// Attaches the Pods to the nodes that there are; nobody serves yet.
     pub fn without_servers(net: &Net) -> Cast {
         let nodes = net.agents.len();
         lead_outer_addresses(net);
@@ -172,15 +165,18 @@ impl Cast {
     /// Opens the servers of everybody.
     pub fn servers(&self) -> Vec<Server> {
         let serves = |name: &str| !name.starts_with("pod");
-        let places = self.places.iter().filter(|(name, _)| serves(name));
-        let open = |(name, place): (&String, &Place)| {
-            let ports: &[u16] = match name.as_str() {
-                "outside" => &OUTER_PORTS,
-                _ => &PORTS,
-            };
-            Server::open(name, place.netns(), &place.addresses, ports)
+        let names = self.places.keys().filter(|name| serves(name));
+        names.map(|name| self.server(name)).collect()
+    }
+
+    /// Opens the server of one place.
+    pub fn server(&self, name: &str) -> Server {
+        let place = self.place(name);
+        let ports: &[u16] = match name {
+            "outside" => &OUTER_PORTS,
+            _ => &PORTS,
         };
-        places.map(open).collect()
+        Server::open(name, place.netns(), &place.addresses, ports)
     }
 
     /// A place.

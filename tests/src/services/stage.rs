@@ -1,17 +1,16 @@
 //! A small cluster with everybody of the cast, told of Services and known to have heard.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use seaway_model::{Family, Service, ServiceKind, ServiceName};
+use seaway_model::{Family, Protocol, Service, ServiceKind, ServiceName};
 use seaway_testkit::eventually;
 
 use super::case::TableSettings;
 use super::cast::ZONES;
 use super::objects::{SERVICE_CIDRS, cluster_address};
-use super::{Cast, Objects};
-use crate::Agent;
+use super::{Cast, Crowd, Objects};
 use crate::agent::LIMIT;
-use crate::net::{Net, Shape};
+use crate::net::{Cluster, Net, Shape};
 
 /// The cluster and the cast.
 pub struct Stage {
@@ -41,25 +40,71 @@ pub fn flags(settings: &TableSettings) -> Vec<String> {
     flags
 }
 
+/// Every family and protocol.
+pub fn ways() -> impl Iterator<Item = (Family, Protocol)> {
+    Family::ALL
+        .into_iter()
+        .flat_map(|family| Protocol::ALL.map(|protocol| (family, protocol)))
+}
+
 impl Stage {
+    /// Two nodes with the usual settings.
+    pub fn two_nodes() -> Stage {
+        Stage::set(Shape::flat(), &TableSettings::default())
+    }
+
     /// Starts it, with no Service yet.
     pub fn set(shape: Shape, settings: &TableSettings) -> Stage {
+        let mut stage = Stage::set_without_servers(shape, settings);
+        stage.cast.crowd = Some(Crowd::start(stage.cast.servers()));
+        stage
+    }
+
+    /// The same where nobody serves yet.
+    pub fn set_without_servers(shape: Shape, settings: &TableSettings) -> Stage {
+        let mut stage = Stage::set_bare(shape, settings);
+        stage.net.publish();
+        for agent in &mut stage.net.agents {
+            agent.spawn_agent(&[]);
+        }
+        stage.net.settle();
+        stage.cast = Cast::without_servers(&stage.net);
+        stage
+    }
+
+    /// The cluster alone: no Pods, no agents, and everybody on paper.
+    pub fn set_bare(shape: Shape, settings: &TableSettings) -> Stage {
         let flags = flags(settings);
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let mut net = Net::without_agents(&shape.flags(&flags));
         for (member, zone) in net.cluster.members.iter_mut().zip(ZONES) {
             member.zone = Some(zone.to_owned());
         }
-        net.publish();
-        for agent in &mut net.agents {
-            agent.spawn_agent(&[]);
-        }
-        net.settle();
         Stage {
-            cast: Cast::come(&net),
+            cast: Cast::on_paper(),
             net,
             generation: 0,
         }
+    }
+
+    /// Starts the agent of node 1 when this is what it is told of the cluster, and waits until it is
+    /// in force.
+    pub fn start_with(&mut self, cluster: &Cluster) {
+        self.net.change(|own| own.clone_from(cluster));
+        self.net.agent_mut(1).start_agent();
+        self.net.agent(1).wait_settled();
+    }
+
+    /// Tells of these Services (a list in YAML, as in a case), and waits until they are in force.
+    pub fn publish_written(&mut self, services: &str) -> Objects {
+        let objects = Objects::written(services, &self.cast);
+        self.publish(&objects);
+        objects
+    }
+
+    /// A node's address with a port.
+    pub fn node_door(&self, number: usize, family: Family, port: u16) -> SocketAddr {
+        SocketAddr::new(self.net.address(number, family), port)
     }
 
     /// Tells the agents of these Services and no others, and waits until all of it is in force.
@@ -79,12 +124,14 @@ impl Stage {
 
     /// Waits until every agent has heard what was told last, and every row is in force.
     pub fn wait_heard(&self) {
-        for agent in &self.net.agents {
-            self.wait_heard_by(agent);
+        for number in 1..=self.net.agents.len() {
+            self.wait_heard_by(number);
         }
     }
 
-    fn wait_heard_by(&self, agent: &Agent) {
+    /// The same for the agent of one node.
+    pub fn wait_heard_by(&self, number: usize) {
+        let agent = self.net.agent(number);
         let mark = marker_address(self.generation).to_string();
         eventually("the agent has heard of the Services", LIMIT, || {
             let rows = agent.rows();

@@ -104,6 +104,8 @@ fn judge(
         let wanted = match question.seen_by(&called(cast, target)) {
             // The node's own address is the client's.
             _ if packet.from == Source::Node => return None,
+            // What leaves the cluster is masqueraded for that alone; Services do not decide it.
+            Seen::Node if called(cast, target) == "outside" => return None,
             Seen::Anybody => return None,
             Seen::Client => SourceSeen::Kept,
             Seen::Node => SourceSeen::Node,
