@@ -228,7 +228,7 @@ impl Node {
 }
 
 /// The addresses that a CNI result names.
-fn addresses_of(result: &[u8]) -> Result<Vec<IpAddr>> {
+pub(crate) fn addresses_of(result: &[u8]) -> Result<Vec<IpAddr>> {
     let value: Value = serde_json::from_slice(result).context("the result is no JSON")?;
     let texts = value["ips"].as_array().into_iter().flatten();
     let texts: Vec<&str> = texts.filter_map(|ip| ip["address"].as_str()).collect();

@@ -25,6 +25,7 @@ mod pressure;
 mod report;
 mod room;
 mod rounds;
+mod services;
 mod stats;
 mod tcp;
 mod underlay;
@@ -59,6 +60,8 @@ enum Bench {
     Nodes(nodes::Arguments),
     /// TCP from Pod to Pod, of every wiring and transport, beside the bare path.
     Path(path::Arguments),
+    /// What Services cost a node: endpoint changes, start, memory, and connecting to them.
+    Services(services::Arguments),
     #[command(hide = true)]
     Launch(launch::Launch),
 }
@@ -121,6 +124,7 @@ fn run(cli: &Cli) -> Result<()> {
         Bench::Cni(arguments) => cni::run(arguments),
         Bench::Nodes(arguments) => nodes::run(arguments),
         Bench::Path(arguments) => path::run(arguments),
+        Bench::Services(arguments) => services::run(arguments),
         Bench::Launch(launch) => launch.run(),
     }
 }

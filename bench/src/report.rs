@@ -33,6 +33,9 @@ pub(crate) struct Row {
     /// What is aimed at, and whether it is reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) aim: Option<String>,
+    /// How many Services there were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) services: Option<usize>,
 }
 
 /// What a figure is to reach. Nothing fails when it does not: it is told.
@@ -68,6 +71,12 @@ impl Aim {
 }
 
 impl Row {
+    /// The row of a measurement among so many Services.
+    pub(crate) fn of_services(self, services: usize) -> Row {
+        let services = Some(services);
+        Row { services, ..self }
+    }
+
     /// The row with what its value is to reach, whatever its ratio.
     pub(crate) fn judged_by_value(self, aim: Aim) -> Row {
         let verdict = aim.judge(self.value, None);
@@ -114,6 +123,7 @@ impl Label {
             ci: None,
             rounds,
             aim: None,
+            services: None,
         }
     }
 
@@ -208,7 +218,10 @@ fn table(rows: &[Row]) -> Table {
 
 fn cells(row: &Row) -> [String; 9] {
     [
-        row.case.clone(),
+        match row.services {
+            Some(services) => format!("{}, {services} Services", row.case),
+            None => row.case.clone(),
+        },
         row.metric.to_owned(),
         short(row.value),
         row.unit.to_owned(),

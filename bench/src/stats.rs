@@ -45,6 +45,16 @@ fn resample(values: &[f64], random: &mut SplitMix64) -> Vec<f64> {
     values.iter().map(draw).collect()
 }
 
+/// The slope of the line that fits points best.
+pub(crate) fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let covariance: f64 = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum();
+    let variance: f64 = points.iter().map(|p| (p.0 - x).powi(2)).sum();
+    covariance / variance
+}
+
 /// Sebastiano Vigna's `SplitMix64`: small, and good enough to draw samples.
 struct SplitMix64(u64);
 
@@ -115,5 +125,12 @@ mod tests {
         let mut seen = [false; 10];
         (0..1000).for_each(|_| seen[random.below(10)] = true);
         assert_eq!(seen, [true; 10]);
+    }
+
+    #[test]
+    fn the_slope_is_what_each_adds() {
+        let points = [(0.0, 5.0), (10.0, 25.0), (20.0, 45.0)];
+        assert!((slope(&points) - 2.0).abs() < 1e-9);
+        assert!(slope(&[(1.0, 1.0)]).is_nan(), "one point has none");
     }
 }

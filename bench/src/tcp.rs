@@ -32,6 +32,7 @@ pub(crate) struct Link<'a> {
     /// Its name in the report.
     pub(crate) name: String,
     client: &'a Netns,
+    /// What the client connects to.
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
     cpu: usize,
@@ -85,6 +86,41 @@ impl<'a> Link<'a> {
         })
     }
 
+    /// What the client connects to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The same client and server by another address, for as long as this one lives.
+    pub(crate) fn at(&self, name: &str, address: SocketAddr) -> Link<'a> {
+        Link {
+            name: name.to_owned(),
+            client: self.client,
+            address,
+            server: None,
+            cpu: self.cpu,
+        }
+    }
+
+    /// Waits until connections succeed many times in a row.
+    pub(crate) fn wait_until_steady(&self, patience: Duration) -> Result<()> {
+        const ROW: usize = 50;
+        let limit = Duration::from_secs(1);
+        let deadline = Instant::now() + patience;
+        self.as_client(|| {
+            let mut good = 0;
+            while good < ROW {
+                let stream = TcpStream::connect_timeout(&self.address, limit);
+                match stream.context("connecting").and_then(|mut s| echo(&mut s)) {
+                    Ok(()) => good += 1,
+                    Err(error) if Instant::now() > deadline => return Err(error),
+                    Err(_) => good = 0,
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Runs `work` on a client thread.
     fn as_client<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let cpus = Cpus::one(self.cpu)?;
@@ -106,6 +142,18 @@ impl<'a> Link<'a> {
     pub(crate) fn connections(&self, count: usize) -> Result<Vec<f64>> {
         let once = || connect(self.address).and_then(|mut stream| echo(&mut stream));
         self.as_client(|| (0..count).map(|_| micros(once)).collect())
+    }
+
+    /// Microseconds of each handshake, the connection closed after a byte there and back.
+    pub(crate) fn handshakes(&self, count: usize) -> Result<Vec<f64>> {
+        let once = || {
+            let start = Instant::now();
+            let stream = TcpStream::connect(self.address).context("connecting")?;
+            let took = start.elapsed().as_secs_f64() * 1e6;
+            let mut stream = stream;
+            echo(&mut stream).map(|()| took)
+        };
+        self.as_client(|| (0..count).map(|_| once()).collect())
     }
 
     /// Sends for some time as fast as it can.
@@ -137,9 +185,11 @@ impl<'a> Link<'a> {
 
 impl Drop for Link<'_> {
     fn drop(&mut self) {
+        let Some(server) = self.server.take() else {
+            return;
+        };
         // The server ends with a client that asks for nothing.
-        let bye = self.as_client(|| connect(self.address).map(drop));
-        if let (Ok(()), Some(server)) = (bye, self.server.take()) {
+        if self.as_client(|| connect(self.address).map(drop)).is_ok() {
             let _ = server.join();
         }
     }

@@ -7,7 +7,15 @@ use anyhow::{Result, bail};
 use crate::command::{self, cargo};
 use crate::{dist, setup};
 
-const NAMES: [&str; 6] = ["agent", "api", "calibrate", "cni", "nodes", "path"];
+const NAMES: [&str; 7] = [
+    "agent",
+    "api",
+    "calibrate",
+    "cni",
+    "nodes",
+    "path",
+    "services",
+];
 
 /// Runs the benchmark that the first argument names; its exit code is ours.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {

@@ -32,7 +32,7 @@ The commands of the project, run as `cargo xtask NAME`:
   lab            bring up a two-node lab in network namespaces, deploy a sample, check every path
                  [what `seaway lab up` takes, such as --underlay routed --transport vxlan]
   test           everything that CI runs [--full-matrix: with all ways between Pods]
-  bench NAME     run a benchmark (agent, api, calibrate, cni, path) [--json] [--help for more]
+  bench NAME     run a benchmark (agent, api, calibrate, cni, nodes, path, services) [--json] [--help for more]
   build          build the static binaries that users run
   lint           formatting, clippy with warnings denied, length of files
   layers         check who may depend on whom

@@ -13,7 +13,7 @@ use super::server::Server;
 use crate::Options;
 use crate::report::Report;
 use crate::rounds::{self, Plan, Series, Visits};
-use crate::stats::{median, percentile};
+use crate::stats::{median, percentile, slope};
 
 /// Connections that work at once.
 const WORKERS: usize = 8;
@@ -202,26 +202,4 @@ fn rows(series: &Series, report: &mut Report) -> Result<()> {
     }
     report.print_table();
     Ok(())
-}
-
-/// The slope of the line that fits points best.
-fn slope(points: &[(f64, f64)]) -> f64 {
-    let count = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let covariance: f64 = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum();
-    let variance: f64 = points.iter().map(|p| (p.0 - x).powi(2)).sum();
-    covariance / variance
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slope_is_what_each_adds() {
-        let points = [(0.0, 5.0), (10.0, 25.0), (20.0, 45.0)];
-        assert!((slope(&points) - 2.0).abs() < 1e-9);
-        assert!(slope(&[(1.0, 1.0)]).is_nan(), "one point has none");
-    }
 }

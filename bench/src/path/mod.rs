@@ -392,7 +392,7 @@ fn of_family(addresses: &[IpAddr], family: Family) -> Result<IpAddr> {
 }
 
 /// Many short connections need many ports.
-fn widen_ports(netns: &Netns) -> Result<()> {
+pub(crate) fn widen_ports(netns: &Netns) -> Result<()> {
     Ok(netns.run(|| sysctl::write("net/ipv4/ip_local_port_range", "1024 65535"))??)
 }
 
