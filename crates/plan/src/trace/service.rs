@@ -103,30 +103,25 @@ impl Walker<'_> {
             self.at(row)
         );
         self.step(Stage::Frontend, text, cited);
+        if row.guarded {
+            self.guard(row)?;
+        }
         match row.action {
             FrontendAction::Refuse => {
                 self.step(Stage::Group, "it has no backend anywhere", Vec::new());
-                return Self::refused();
+                Self::refused()
             }
             FrontendAction::Drop => {
                 let text = "it has backends, but none on this node, and only there may this go";
                 self.step(Stage::Group, text, Vec::new());
-                return Self::dropped(DropReason::ServiceNotLocal);
+                Self::dropped(DropReason::ServiceNotLocal)
             }
-            FrontendAction::Balance { .. } => {}
+            FrontendAction::Balance {
+                group,
+                slots,
+                affinity,
+            } => self.backends(group, slots, affinity),
         }
-        if row.guarded {
-            self.guard(row)?;
-        }
-        let FrontendAction::Balance {
-            group,
-            slots,
-            affinity,
-        } = row.action
-        else {
-            return Self::refused();
-        };
-        self.backends(group, slots, affinity)
     }
 
     fn at(&self, row: &FrontendRow) -> SocketAddr {

@@ -11,6 +11,7 @@ use seaway_model::{
 };
 
 use super::*;
+use crate::eval;
 use crate::planner::{Input, Planner};
 use crate::table::RowState;
 
@@ -181,7 +182,41 @@ fn agreed(rows: &Tables, from: Entry, to: &str) -> Walk {
         .chain(cited)
         .flat_map(|step| &step.rows);
     assert!(cited.all(|row| !row.drifts()));
+    judge(rows, &planned, from, to);
     planned
+}
+
+/// What a walk tells is what the evaluator makes of the same rows.
+fn judge(rows: &Tables, walk: &Walk, from: Entry, to: &str) {
+    let asked = eval::Packet {
+        node: NodeName::new("a").expect("valid"),
+        from: match from {
+            Entry::Pod(address) => eval::Source::Pod(address),
+            Entry::Node => eval::Source::Node,
+            Entry::Outside(address) => eval::Source::Outside(address),
+        },
+        destination: at(to),
+        protocol: Protocol::Tcp,
+    };
+    let verdict = eval::by_rows(rows, &asked);
+    match (&verdict, &walk.end) {
+        (eval::Verdict::Refused, Some(End::Refused { .. })) => {}
+        (eval::Verdict::Dropped(wanted), Some(End::Dropped { reason })) => {
+            assert_eq!(wanted, reason);
+        }
+        (eval::Verdict::NotAService, None) => assert_eq!(walk.ways.len(), 1),
+        (eval::Verdict::Backends { targets, .. }, None) => {
+            assert_eq!(targets.len(), walk.ways.len() + walk.more);
+            assert!(walk.ways.iter().all(|way| targets.contains(&way.to)));
+            let mut seen = walk
+                .ways
+                .iter()
+                .filter_map(|way| verdict.source_at(&asked, way.to));
+            let kept = seen.all(|seen| seen == eval::SourceSeen::Kept);
+            assert_eq!(kept, walk.keeps_source, "{walk:#?}");
+        }
+        (verdict, end) => panic!("{verdict:?} is not {end:?}"),
+    }
 }
 
 fn local() -> Entry {
@@ -306,6 +341,12 @@ fn only_listed_sources_use_a_guarded_frontend() {
         port: 80,
         net: net("203.0.113.0/24"),
     });
+    let mut firewall = rows.firewall.get(&FirewallKey).expect("there").clone();
+    let services = firewall.services.as_mut().expect("balanced");
+    services
+        .range_lengths
+        .insert((seaway_model::Family::V4, 24));
+    rows.firewall.insert(firewall);
     let walk = agreed(&rows, outside(), "198.51.100.7:80");
     assert!(text(&walk.steps, Stage::Guard).contains("the source is in 203.0.113.0/24"));
     assert!(walk.end.is_none());
