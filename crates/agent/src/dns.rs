@@ -3,16 +3,16 @@
 
 use std::net::IpAddr;
 
-use seaway_dns::{Names, ServerConfig, ZoneConfig, serve};
-use seaway_model::{Family, Settings, dns_address};
+use seaway_dns::{Names, ServerConfig, Upstreams, ZoneConfig, serve};
+use seaway_model::{Family, dns_address};
 
 use crate::error::AgentError;
-use crate::run::spawn;
+use crate::run::{AgentConfig, spawn};
 use crate::shared::Shared;
 
 /// Starts the server in the calling thread's network namespace, before the source tells anything.
-pub(crate) fn start(shared: &Shared, settings: &Settings) -> Result<(), AgentError> {
-    if !settings.services.as_ref().is_some_and(|s| s.dns) {
+pub(crate) fn start(shared: &Shared, config: &AgentConfig) -> Result<(), AgentError> {
+    if !config.settings.services.as_ref().is_some_and(|s| s.dns) {
         return Ok(());
     }
     let servers: Vec<IpAddr> = Family::ALL.map(dns_address).into();
@@ -21,8 +21,12 @@ pub(crate) fn start(shared: &Shared, settings: &Settings) -> Result<(), AgentErr
         ..ZoneConfig::default()
     });
     let names = shared.names.get_or_init(|| names).clone();
+    let mut server = ServerConfig::default();
+    if let Some(given) = &config.name_servers {
+        server.upstreams = Upstreams::Given(given.clone());
+    }
     spawn("names", move || {
-        if let Err(error) = serve(names, &ServerConfig::default()) {
+        if let Err(error) = serve(names, &server) {
             tracing::error!(%error, "names are not answered on this node");
         }
     })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -42,6 +43,8 @@ pub struct AgentConfig {
     pub settings: Settings,
     /// Where health and metrics are.
     pub web: WebConfig,
+    /// Whom to ask for names that are not the cluster's; those whom the node asks when `None`.
+    pub name_servers: Option<Vec<SocketAddr>>,
 }
 
 /// Runs the agent in the calling thread's network namespace; returns only on a failure that it
@@ -80,7 +83,7 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     )?;
     adopt(&shared, &devices)?;
     keeper.tell_wiring();
-    dns::start(&shared, &config.settings)?;
+    dns::start(&shared, config)?;
     let sink = Sink::new(shared.clone());
     source.look(&sink);
     let worker = shared.clone();

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use seaway_kernel::KernelError;
+use seaway_kernel::conntrack::reconcile_udp;
 use seaway_model::ServiceName;
 use seaway_plan::FlowTruth;
 
@@ -136,10 +137,6 @@ pub(crate) fn run(shared: &Shared) {
             }
         }
     }
-}
-
-fn reconcile_udp(_truths: &[FlowTruth]) -> Result<usize, KernelError> {
-    Ok(0)
 }
 
 fn work(

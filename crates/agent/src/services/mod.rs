@@ -6,5 +6,7 @@
 pub(crate) mod checks;
 pub(crate) mod clashes;
 pub(crate) mod flows;
+#[cfg(test)]
+mod namespaced;
 pub(crate) mod programming;
 pub(crate) mod touched;

@@ -1,4 +1,4 @@
-//! The cluster from a file: YAML with nodes and Pods, watched for changes.
+//! The cluster from a file: YAML with nodes, Pods, Services and their endpoints, watched for changes.
 //!
 //! ```yaml
 //! nodes:
@@ -8,7 +8,21 @@
 //!   transport: l2
 //! pods:
 //! - {namespace: default, name: web, node: node1, addresses: [10.244.1.2], phase: Running}
+//! services:
+//! - name: default/web
+//!   kind: NodePort
+//!   cluster_ips: [10.96.0.7]
+//!   ports: [{protocol: tcp, port: 80, node_port: 30080}]
+//! endpointSlices:
+//! - name: default/web-1
+//!   service: default/web
+//!   family: v4
+//!   ports: [{protocol: tcp, port: 8080}]
+//!   endpoints: [{address: 10.244.1.2, node: node1, pod: default/web}]
 //! ```
+//!
+//! Services and slices have the fields of [`Service`] and [`EndpointSlice`]; what is left out is as
+//! there.
 //!
 //! Writers replace it by rename. A file that is missing or wrong changes nothing: the last good
 //! one holds, and status says what is wrong.
@@ -21,7 +35,8 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use seaway_model::{
-    ClusterEvent, Node, NodeName, Pod, PodName, PodPhase, host_address, pod_network,
+    ClusterEvent, EndpointSlice, Family, Node, NodeName, Pod, PodName, PodPhase, Service,
+    ServiceName, SliceName, host_address, pod_network,
 };
 use serde::Deserialize;
 use thiserror::Error;
@@ -60,6 +75,10 @@ struct ClusterFile {
     nodes: Vec<NodeEntry>,
     #[serde(default)]
     pods: Vec<PodEntry>,
+    #[serde(default)]
+    services: Vec<Service>,
+    #[serde(default, rename = "endpointSlices")]
+    slices: Vec<EndpointSlice>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +90,9 @@ struct NodeEntry {
     #[serde(default, rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
     transport: Option<String>,
+    zone: Option<String>,
+    #[serde(default)]
+    leaving: bool,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +114,8 @@ struct PodEntry {
 struct Snapshot {
     nodes: BTreeMap<NodeName, Node>,
     pods: BTreeMap<PodName, Pod>,
+    services: BTreeMap<ServiceName, Service>,
+    slices: BTreeMap<SliceName, EndpointSlice>,
 }
 
 /// Reads the text of a cluster file: its nodes and Pods.
@@ -122,6 +146,19 @@ impl Place {
     fn addresses(&self, texts: &[String]) -> Result<Vec<IpAddr>, ClusterFileError> {
         let read = |text: &String| host_address(text).map_err(|e| self.wrong("addresses", e));
         texts.iter().map(read).collect()
+    }
+
+    /// All of a slice is of one family, and of one namespace.
+    fn check_slice(&self, slice: &EndpointSlice) -> Result<(), ClusterFileError> {
+        let mut all = slice.endpoints.iter().map(|endpoint| endpoint.address);
+        if let Some(other) = all.find(|address| Family::of(*address) != slice.family) {
+            let problem = format!("{other} in a slice of {}", slice.family);
+            return Err(self.wrong("endpoints", problem));
+        }
+        match slice.service.namespace() == slice.name.namespace() {
+            true => Ok(()),
+            false => Err(self.wrong("service", "it is in another namespace")),
+        }
     }
 
     fn cidrs(&self, texts: &[String]) -> Result<Vec<IpNet>, ClusterFileError> {
@@ -156,6 +193,21 @@ impl Snapshot {
                 return Err(place.wrong("name", "another Pod has this name"));
             }
         }
+        for (index, service) in file.services.into_iter().enumerate() {
+            let place = Place(format!("services[{index}] ({})", service.name));
+            let before = snapshot.services.insert(service.name.clone(), service);
+            if before.is_some() {
+                return Err(place.wrong("name", "another Service has this name"));
+            }
+        }
+        for (index, slice) in file.slices.into_iter().enumerate() {
+            let place = Place(format!("endpointSlices[{index}] ({})", slice.name));
+            place.check_slice(&slice)?;
+            let before = snapshot.slices.insert(slice.name.clone(), slice);
+            if before.is_some() {
+                return Err(place.wrong("name", "another slice has this name"));
+            }
+        }
         Ok(snapshot)
     }
 
@@ -170,28 +222,49 @@ impl Snapshot {
     /// The events that lead from `before` to this.
     fn events_since(&self, before: &Snapshot) -> Vec<ClusterEvent> {
         let mut events = Vec::new();
-        let gone = before
-            .nodes
-            .keys()
-            .filter(|name| !self.nodes.contains_key(*name));
-        events.extend(gone.cloned().map(ClusterEvent::NodeDelete));
-        let gone = before
-            .pods
-            .keys()
-            .filter(|name| !self.pods.contains_key(*name));
-        events.extend(gone.cloned().map(ClusterEvent::PodDelete));
-        let new = self
-            .nodes
-            .values()
-            .filter(|node| before.nodes.get(&node.name) != Some(*node));
-        events.extend(new.cloned().map(ClusterEvent::NodeUpsert));
-        let new = self
-            .pods
-            .values()
-            .filter(|pod| before.pods.get(&pod.name) != Some(*pod));
-        events.extend(new.cloned().map(ClusterEvent::PodUpsert));
+        let gone = [
+            gone(&before.nodes, &self.nodes, ClusterEvent::NodeDelete),
+            gone(&before.pods, &self.pods, ClusterEvent::PodDelete),
+            gone(
+                &before.services,
+                &self.services,
+                ClusterEvent::ServiceDelete,
+            ),
+            gone(&before.slices, &self.slices, ClusterEvent::SliceDelete),
+        ];
+        let new = [
+            new(&before.nodes, &self.nodes, ClusterEvent::NodeUpsert),
+            new(&before.pods, &self.pods, ClusterEvent::PodUpsert),
+            new(
+                &before.services,
+                &self.services,
+                ClusterEvent::ServiceUpsert,
+            ),
+            new(&before.slices, &self.slices, ClusterEvent::SliceUpsert),
+        ];
+        events.extend(gone.into_iter().chain(new).flatten());
         events
     }
+}
+
+fn gone<K: Ord + Clone, V>(
+    before: &BTreeMap<K, V>,
+    now: &BTreeMap<K, V>,
+    event: fn(K) -> ClusterEvent,
+) -> Vec<ClusterEvent> {
+    let gone = before.keys().filter(|name| !now.contains_key(*name));
+    gone.cloned().map(event).collect()
+}
+
+fn new<K: Ord, V: PartialEq + Clone>(
+    before: &BTreeMap<K, V>,
+    now: &BTreeMap<K, V>,
+    event: fn(V) -> ClusterEvent,
+) -> Vec<ClusterEvent> {
+    let new = now
+        .iter()
+        .filter(|(name, object)| before.get(*name) != Some(*object));
+    new.map(|(_, object)| event(object.clone())).collect()
 }
 
 fn node(place: &Place, entry: &NodeEntry) -> Result<Node, ClusterFileError> {
@@ -201,8 +274,8 @@ fn node(place: &Place, entry: &NodeEntry) -> Result<Node, ClusterFileError> {
         addresses: place.addresses(&entry.addresses)?,
         pod_cidrs: place.cidrs(&entry.pod_cidrs)?,
         transport: transport.map_err(|e: seaway_model::ChoiceError| place.wrong("transport", e))?,
-        zone: None,
-        leaving: false,
+        zone: entry.zone.clone(),
+        leaving: entry.leaving,
     })
 }
 
@@ -318,6 +391,58 @@ pods:
         assert_eq!(transports, [None, Some(seaway_model::Transport::Vxlan)]);
         assert_eq!(pods[0].name.to_string(), "default/web");
         assert_eq!(pods[0].phase, PodPhase::Running);
+    }
+
+    const SERVICES: &str = "
+nodes: [{name: a, zone: z, leaving: true}]
+services:
+- {name: x/web, kind: NodePort, cluster_ips: [10.96.0.7, 'fd00::7'], external_policy: Local,
+   ports: [{name: http, protocol: tcp, port: 80, node_port: 30080}], affinity: 60}
+- {name: x/alias, kind: {ExternalName: example.org}}
+endpointSlices:
+- {name: x/web-1, service: x/web, family: v4, ports: [{name: http, protocol: tcp, port: 8080}],
+   endpoints: [{address: 10.0.0.1, node: a}, {address: 10.0.0.2, ready: false, terminating: true}]}
+";
+
+    #[test]
+    fn services_and_slices_have_the_fields_of_the_model() {
+        let all = Snapshot::parse(SERVICES).expect("good");
+        let service = |name: &str| &all.services[&name.parse().expect("valid")];
+        assert_eq!(service("x/web").ports[0].node_port, Some(30080));
+        assert!(!service("x/alias").is_headless() && service("x/alias").cluster_ips.is_empty());
+        let slice = all.slices.values().next().expect("one");
+        assert!(slice.endpoints[0].ready && slice.endpoints[1].serving);
+        let node = all.nodes.values().next().expect("one");
+        assert_eq!((node.zone.as_deref(), node.leaving), (Some("z"), true));
+        let none = Snapshot::parse("nodes: []").expect("good");
+        assert_eq!(all.events_since(&none).len(), 4);
+        assert_eq!(none.events_since(&all).len(), 4);
+        assert_eq!(all.events_since(&all), []);
+        for (bad, words) in [
+            ("services: [{name: web, kind: ClusterIp}]", "namespace/name"),
+            (
+                "services: [{name: x/a, kind: ClusterIp}, {name: x/a, kind: NodePort}]",
+                "services[1] (x/a)",
+            ),
+            (
+                "services: [{name: x/a, kind: ClusterIp, ports: [{protocol: tcp, port: 70000}]}]",
+                "70000",
+            ),
+            (
+                "endpointSlices: [{name: x/a, service: x/a, family: v4, ports: [], \
+                 endpoints: [{address: '::1'}]}]",
+                "::1 in a slice of IPv4",
+            ),
+            (
+                "endpointSlices: [{name: x/a, service: y/a, family: v4, ports: [], endpoints: []}]",
+                "endpointSlices[0] (x/a): service",
+            ),
+        ] {
+            let error = parse(&format!("nodes: []\n{bad}"))
+                .expect_err(bad)
+                .to_string();
+            assert!(error.contains(words), "{bad}: {error}");
+        }
     }
 
     #[test]

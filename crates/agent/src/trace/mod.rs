@@ -4,6 +4,8 @@
 //! The walk itself is [`seaway_plan::trace`]; here are its ends found and its steps given names.
 
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::BTreeMap;
