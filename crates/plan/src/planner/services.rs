@@ -69,7 +69,11 @@ impl Planner {
 
     fn settled(&mut self, mut changes: ChangeSet) -> ChangeSet {
         self.totals.count_ranges(&changes);
-        changes.append(self.settle());
+        // Nothing else follows from backends.
+        let stays = changes.frontends.is_empty() && changes.source_ranges.is_empty();
+        if !stays || self.totals.summary().affinities != *self.services.affinities() {
+            changes.append(self.settle());
+        }
         changes
     }
 

@@ -92,7 +92,7 @@ impl Services {
     /// Puts a slice in.
     pub(crate) fn insert_slice(&mut self, slice: EndpointSlice, tables: &mut Tables) -> ChangeSet {
         let known = self.store.slice(&slice.name);
-        if known.is_some_and(|known| **known == slice) {
+        if known == Some(&slice) {
             return ChangeSet::default();
         }
         let mut changes = ChangeSet::default();
@@ -158,7 +158,7 @@ impl Services {
             return ChangeSet::default();
         }
         let before = std::mem::replace(&mut self.ground, ground.map(Arc::new));
-        let names: Vec<_> = self.store.iter().map(|(name, _)| name.clone()).collect();
+        let names = self.store.names();
         let mut edit = Edit::of(tables);
         let mut again = BTreeSet::new();
         for name in names {

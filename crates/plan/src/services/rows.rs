@@ -47,21 +47,32 @@ impl<'a> Edit<'a> {
         Edit { tables, changes }
     }
 
-    /// Gives a point to a Service.
+    /// Gives a point to a Service, whoever has it now.
     pub(super) fn give(&mut self, point: Point, owner: &Arc<Owner>, claim: &Claim) {
         let row = |view, action| FrontendRow {
             key: point.key(view),
             action,
             guarded: claim.ranges.is_some(),
         };
-        let guarded_before = self.is_guarded(point);
+        let now = row(View::Everyone, claim.everyone);
         let (table, changes) = (&mut self.tables.frontends, &mut self.changes.frontends);
-        put(table, row(View::Everyone, claim.everyone), owner, changes);
+        let before = table.owned(&now.key);
+        let is_new = before.is_none();
+        let was_guarded = before.is_some_and(|(row, _)| row.guarded);
+        let same = before.is_some_and(|(row, _)| *row == now);
+        if !same || before.is_some_and(|(_, holder)| holder != Some(owner)) {
+            if !same {
+                changes.push(Change::Upsert(now.clone()));
+            }
+            table.insert_owned(now, owner.clone());
+        }
         match claim.outside {
             Some(action) => put(table, row(View::Outside, action), owner, changes),
+            // There is none without one for everybody.
+            None if is_new => {}
             None => take(table, &point.key(View::Outside), changes),
         }
-        if guarded_before || claim.ranges.is_some() {
+        if was_guarded || claim.ranges.is_some() {
             let nets = claim.ranges.as_deref().unwrap_or_default();
             self.set_ranges(point, nets, owner);
         }
@@ -173,7 +184,8 @@ fn set_run<R: Row>(
     for row in now {
         let at = there(&before, &row.key());
         if at.is_none_or(|at| before[at] != *row) {
-            put(table, row.clone(), owner, changes);
+            changes.push(Change::Upsert(row.clone()));
+            table.insert_owned(row.clone(), owner.clone());
         }
     }
 }

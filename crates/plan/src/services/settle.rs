@@ -57,10 +57,9 @@ impl Services {
         before: Option<&Ground>,
         edit: &mut Edit<'_>,
     ) -> BTreeSet<ServiceName> {
-        let Some(entry) = self.store.entry(name) else {
+        let Some(owner) = self.store.owner(name) else {
             return BTreeSet::new();
         };
-        let owner = entry.owner.clone();
         let now = self.wanted(name, edit.tables);
         let again = self.set_cluster_ips(name, old, &now.cluster_ips, &owner, edit);
         self.set_groups(name, old, &now, &owner, edit);
@@ -187,7 +186,7 @@ impl Services {
             None => Vec::new(),
         };
         for name in names {
-            let owner = self.store.entry(&name).map(|entry| entry.owner.clone());
+            let owner = self.store.owner(&name);
             if let (Some(owner), Some(claim)) = (owner, self.wanted_at(&name, point, edit.tables)) {
                 return edit.give(point, &owner, &claim);
             }
@@ -275,7 +274,7 @@ impl Services {
             return false;
         }
         let next = self.contests.leave(address, name);
-        let next = next.and_then(|next| Some(self.store.entry(&next)?.owner.clone()));
+        let next = next.and_then(|next| self.store.owner(&next));
         match next {
             Some(owner) if is_mine => edit.give_ip(address, &owner),
             Some(_) => {}

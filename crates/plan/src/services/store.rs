@@ -1,11 +1,12 @@
 //! The Services and slices themselves, and who mentions which address. Nothing is judged here.
 //!
-//! There may be 100,000 Services: names that occur often share one text, and the index of
-//! addresses holds eight bytes for each.
+//! There may be 100,000 Services: names that occur often share one text, the index of addresses
+//! holds eight bytes for each, and objects are found by a hash of their name, for a tree of names
+//! is a tree of places far apart. Nothing depends on the order of these hashes.
 
 use std::borrow::Borrow;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,50 +21,104 @@ use crate::ledger::Owner;
 pub(super) struct Entry {
     /// The Service; `None` while there are just slices that name it.
     pub(super) service: Option<Arc<Service>>,
-    /// Its slices by name.
-    pub(super) slices: Vec<Arc<EndpointSlice>>,
-    /// On whose behalf its rows are there.
-    pub(super) owner: Arc<Owner>,
+    slices: Slices,
     /// What there is to say of it.
     pub(super) note: Note,
     id: u32,
 }
 
+/// Most Services have one slice.
+#[derive(Clone, Debug, Default)]
+enum Slices {
+    #[default]
+    None,
+    One(Arc<EndpointSlice>),
+    /// By name.
+    More(Vec<Arc<EndpointSlice>>),
+}
+
+impl Slices {
+    fn as_slice(&self) -> &[Arc<EndpointSlice>] {
+        match self {
+            Slices::None => &[],
+            Slices::One(slice) => std::slice::from_ref(slice),
+            Slices::More(all) => all,
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Arc<EndpointSlice>>)) {
+        let mut all = match std::mem::take(self) {
+            Slices::None => Vec::new(),
+            Slices::One(slice) => vec![slice],
+            Slices::More(all) => all,
+        };
+        change(&mut all);
+        *self = match all.len() {
+            0 => Slices::None,
+            1 => all.pop().map_or(Slices::None, Slices::One),
+            _ => Slices::More(all),
+        };
+    }
+}
+
+impl Entry {
+    /// Its slices by name.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &EndpointSlice> {
+        self.slices.as_slice().iter().map(|slice| &**slice)
+    }
+}
+
+/// The owner of a Service's rows, which is found by the Service's name.
+#[derive(Clone, Debug)]
+struct ByService(Arc<Owner>);
+
+impl Borrow<ServiceName> for ByService {
+    fn borrow(&self) -> &ServiceName {
+        match &*self.0 {
+            Owner::Service(name) => name,
+            _ => unreachable!("made of a Service's name"),
+        }
+    }
+}
+
 /// A slice that is found by its name.
 #[derive(Clone, Debug)]
-struct ByName(Arc<EndpointSlice>);
+struct BySlice(Arc<EndpointSlice>);
 
-impl Borrow<SliceName> for ByName {
+impl Borrow<SliceName> for BySlice {
     fn borrow(&self) -> &SliceName {
         &self.0.name
     }
 }
 
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
+macro_rules! found_by_name {
+    ($type:ident, $name:ident) => {
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                let (own, other): (&$name, &$name) = (self.borrow(), other.borrow());
+                own == other
+            }
+        }
+
+        impl Eq for $type {}
+
+        impl Hash for $type {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                let name: &$name = self.borrow();
+                name.hash(state);
+            }
+        }
+    };
 }
 
-impl Eq for ByName {}
-
-impl PartialOrd for ByName {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ByName {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.name.cmp(&other.0.name)
-    }
-}
+found_by_name!(ByService, ServiceName);
+found_by_name!(BySlice, SliceName);
 
 /// All Services and slices.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
-    entries: BTreeMap<ServiceName, Entry>,
-    slices: BTreeSet<ByName>,
+    entries: HashMap<ByService, Entry>,
+    slices: HashSet<BySlice>,
     /// A hash of every address that a Service or its slices mention, with the Service's number.
     mentions: BTreeSet<(u32, u32)>,
     numbers: Vec<Option<Arc<Owner>>>,
@@ -83,16 +138,36 @@ impl Store {
 
     /// The entry of a name, with the name as it is stored.
     pub(super) fn named(&self, name: &ServiceName) -> Option<(&ServiceName, &Entry)> {
-        self.entries.get_key_value(name)
+        let (key, entry) = self.entries.get_key_value(name)?;
+        Some((key.borrow(), entry))
+    }
+
+    /// On whose behalf the rows of a Service are there.
+    pub(super) fn owner(&self, name: &ServiceName) -> Option<Arc<Owner>> {
+        let (key, _) = self.entries.get_key_value(name)?;
+        Some(key.0.clone())
     }
 
     /// All entries by name.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ServiceName, &Entry)> {
-        self.entries.iter()
+        let all = self.entries.iter();
+        let mut all: Vec<(&ServiceName, &Entry)> = all.map(|(k, e)| (k.borrow(), e)).collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all.into_iter()
     }
 
-    pub(super) fn slice(&self, name: &SliceName) -> Option<&Arc<EndpointSlice>> {
-        self.slices.get(name).map(|slice| &slice.0)
+    /// All names, in the order of their numbers.
+    pub(super) fn names(&self) -> Vec<ServiceName> {
+        let all = self.numbers.iter().flatten();
+        all.filter_map(|owner| match &**owner {
+            Owner::Service(name) => Some(name.clone()),
+            _ => None,
+        })
+        .collect()
+    }
+
+    pub(super) fn slice(&self, name: &SliceName) -> Option<&EndpointSlice> {
+        self.slices.get(name).map(|slice| &*slice.0)
     }
 
     /// The Services that mention an address, and perhaps a few that do not.
@@ -127,16 +202,15 @@ impl Store {
         let name = self.ready(&slice.service);
         let before = self.mentioned(&name);
         let slice = Arc::new(self.trim_slice(slice, &name));
-        self.slices.replace(ByName(slice.clone()));
+        self.slices.replace(BySlice(slice.clone()));
         if let Some(entry) = self.entries.get_mut(&name) {
-            let found = entry.slices.binary_search_by(|s| s.name.cmp(&slice.name));
-            match found {
-                Ok(at) => entry.slices[at] = slice,
-                Err(at) => {
-                    entry.slices.reserve_exact(1);
-                    entry.slices.insert(at, slice);
+            entry.slices.change(|all| {
+                let found = all.binary_search_by(|s| s.name.cmp(&slice.name));
+                match found {
+                    Ok(at) => all[at] = slice,
+                    Err(at) => all.insert(at, slice),
                 }
-            }
+            });
         }
         self.settle(&name, &before);
     }
@@ -147,7 +221,9 @@ impl Store {
         let before = self.mentioned(&service);
         self.slices.remove(name);
         if let Some(entry) = self.entries.get_mut(&service) {
-            entry.slices.retain(|slice| slice.name != *name);
+            entry
+                .slices
+                .change(|all| all.retain(|slice| slice.name != *name));
         }
         self.settle(&service, &before);
         Some(service)
@@ -155,7 +231,7 @@ impl Store {
 
     /// Takes out an entry of which nothing is known any more.
     pub(super) fn forget(&mut self, name: &ServiceName) {
-        let is_empty = |entry: &Entry| entry.service.is_none() && entry.slices.is_empty();
+        let is_empty = |e: &Entry| e.service.is_none() && e.slices.as_slice().is_empty();
         if !self.entries.get(name).is_some_and(is_empty) {
             return;
         }
@@ -179,7 +255,7 @@ impl Store {
 
     /// Makes sure that there is an entry; gives its name as it is stored.
     fn ready(&mut self, name: &ServiceName) -> ServiceName {
-        if let Some((name, _)) = self.entries.get_key_value(name) {
+        if let Some((name, _)) = self.named(name) {
             return name.clone();
         }
         let mut name = name.clone();
@@ -195,12 +271,11 @@ impl Store {
         self.numbers[id as usize] = Some(owner.clone());
         let entry = Entry {
             service: None,
-            slices: Vec::new(),
-            owner,
+            slices: Slices::None,
             note: Note::default(),
             id,
         };
-        self.entries.insert(name.clone(), entry);
+        self.entries.insert(ByService(owner), entry);
         name
     }
 
@@ -266,8 +341,9 @@ fn mentioned(entry: &Entry) -> Vec<u32> {
         let outside = s.external_ips.iter().chain(&s.load_balancer_ips);
         s.cluster_ips.iter().chain(outside).copied()
     });
-    let slices = entry.slices.iter();
-    let endpoints = slices.flat_map(|slice| slice.endpoints.iter().map(|e| e.address));
+    let endpoints = entry
+        .slices()
+        .flat_map(|slice| slice.endpoints.iter().map(|e| e.address));
     let mut all: Vec<u32> = own.chain(endpoints).map(hash).collect();
     all.sort_unstable();
     all.dedup();

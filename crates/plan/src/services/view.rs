@@ -31,7 +31,7 @@ impl<'a> ServiceView<'a> {
 
     /// The slices of its endpoints, by name.
     pub fn slices(&self) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
-        self.entry.slices.iter().map(|slice| &**slice)
+        self.entry.slices()
     }
 }
 

@@ -53,8 +53,7 @@ impl Services {
         let of = |family: Family| -> usize {
             let mut addresses = BTreeSet::<IpAddr>::new();
             for port in &service.ports {
-                let slices = entry.slices.iter().map(|slice| &**slice);
-                let all = candidates(slices, family, port, &judge, |_| ());
+                let all = candidates(entry.slices(), family, port, &judge, |_| ());
                 let ready = all.iter().filter(|c| c.usage == Use::Ready);
                 let here = ready.filter(|c| is_local(c.endpoint, judge.ground));
                 addresses.extend(here.map(|c| c.target.ip()));
@@ -98,9 +97,8 @@ impl Services {
             |point: Point| point.protocol == Protocol::Udp && holder(tables, point) == Some(name);
         let all = spots(service, judge.ground).into_iter();
         let truth = |spot: super::spots::Spot| {
-            let slices = entry.slices.iter().map(|slice| &**slice);
             let (port, family) = (service.ports.get(spot.port)?, spot.point.family());
-            let all = candidates(slices, family, port, &judge, |_| ());
+            let all = candidates(entry.slices(), family, port, &judge, |_| ());
             let answering = all.iter().filter(|c| c.usage <= Use::Serving);
             Some(FlowTruth {
                 frontend: SocketAddr::new(spot.point.address, spot.point.port),

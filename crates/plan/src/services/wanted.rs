@@ -176,9 +176,8 @@ impl Draft<'_> {
 
     /// Plans the groups of a port in a family.
     fn port(&mut self, family: Family, port: &ServicePort) -> Actions {
-        let slices = self.entry.slices.iter().map(|slice| &**slice);
         let findings = &mut self.findings;
-        let all = candidates(slices, family, port, &self.judge, |refused| {
+        let all = candidates(self.entry.slices(), family, port, &self.judge, |refused| {
             findings.endpoint(&refused);
         });
         let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
@@ -332,7 +331,7 @@ impl Draft<'_> {
         if !service.external_ips.is_empty() && !ground.settings.external_ips {
             self.findings.external_off();
         }
-        for slice in &self.entry.slices {
+        for slice in self.entry.slices() {
             if slice.ports.iter().any(|port| port.port == Some(0)) {
                 self.findings.no_port(&slice.name);
             }
