@@ -118,6 +118,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
             ..args.network.settings()?
         },
         web: args.services.web()?,
+        name_servers: args.services.name_servers()?,
     };
     seaway_agent::run(&config).context("agent")?;
     Ok(ExitCode::SUCCESS)

@@ -41,6 +41,15 @@ pub(crate) struct ServiceArgs {
     /// Answer names of the cluster on this node.
     #[arg(long, env = "SEAWAY_DNS", value_parser = BoolishValueParser::new())]
     dns: bool,
+    /// Whom to ask for names that are not the cluster's, or none [default: the servers of the
+    /// node's /etc/resolv.conf].
+    #[arg(
+        long,
+        env = "SEAWAY_DNS_UPSTREAM",
+        value_name = "ADDRESS[:PORT]|none",
+        value_delimiter = ','
+    )]
+    dns_upstream: Vec<Upstream>,
     /// Where /healthz and /livez are, or off [default: [::]:10256, off with --no-services].
     #[arg(long, env = "SEAWAY_HEALTHZ_BIND", value_name = "ADDRESS:PORT|off")]
     healthz_bind: Option<Bind>,
@@ -62,6 +71,29 @@ fn node_port_address(text: &str) -> Result<NodePortAddress, String> {
         _ => network(text)
             .map(NodePortAddress::Within)
             .map_err(|error| format!("give primary, or networks: {error}")),
+    }
+}
+
+/// Whom to ask for names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upstream {
+    Nobody,
+    At(SocketAddr),
+}
+
+impl FromStr for Upstream {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Upstream, String> {
+        if text == "none" {
+            return Ok(Upstream::Nobody);
+        }
+        let alone = text.parse().map(|address| SocketAddr::new(address, 53));
+        let at = alone.or_else(|_| text.parse()).ok();
+        let at = at.filter(|at| at.port() != 0 && !at.ip().is_unspecified());
+        at.map(Upstream::At).ok_or_else(|| {
+            "give an address, such as 192.0.2.53 or [2001:db8::53]:5353, or none".to_owned()
+        })
     }
 }
 
@@ -99,6 +131,7 @@ impl ServiceArgs {
                 ("--masquerade-all", self.masquerade_all),
                 ("--node-endpoints", self.node_endpoints),
                 ("--dns", self.dns),
+                ("--dns-upstream", !self.dns_upstream.is_empty()),
             ];
             if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
                 anyhow::bail!("{flag} and --no-services exclude each other; leave one of them out");
@@ -129,6 +162,27 @@ impl ServiceArgs {
             true => NodePortAddresses::Primary,
             false => NodePortAddresses::Within(nets),
         })
+    }
+
+    /// Whom to ask for names that are not the cluster's; those whom the node asks when `None`.
+    pub(crate) fn name_servers(&self) -> anyhow::Result<Option<Vec<SocketAddr>>> {
+        if self.dns_upstream.is_empty() {
+            return Ok(None);
+        }
+        ensure!(
+            self.dns,
+            "--dns-upstream says whom the node's own name server asks; give --dns as well"
+        );
+        let servers = self.dns_upstream.iter().filter_map(|one| match one {
+            Upstream::Nobody => None,
+            Upstream::At(at) => Some(*at),
+        });
+        let servers: Vec<SocketAddr> = servers.collect();
+        ensure!(
+            servers.is_empty() || servers.len() == self.dns_upstream.len(),
+            "--dns-upstream is either none or addresses; leave one of them out"
+        );
+        Ok(Some(servers))
     }
 
     /// Where the agent answers. Whoever else balances Services has the usual places.
@@ -200,6 +254,36 @@ mod tests {
         assert_eq!(web.metrics, None);
         let off = both(&["--no-services"]).expect("valid");
         assert_eq!(off, (None, WebConfig::NOWHERE));
+    }
+
+    #[test]
+    fn servers_to_ask_are_given_or_the_nodes_own() {
+        let servers = |flags: &[&str]| {
+            let cli = Cli::try_parse_from(std::iter::once("agent").chain(flags.iter().copied()));
+            cli.map_err(|e| e.to_string())
+                .and_then(|cli| cli.services.name_servers().map_err(|e| e.to_string()))
+        };
+        assert_eq!(servers(&["--dns"]), Ok(None));
+        let given = [
+            "--dns",
+            "--dns-upstream=192.0.2.53,[2001:db8::53]:5353,2001:db8::1",
+        ];
+        let texts = ["192.0.2.53:53", "[2001:db8::53]:5353", "[2001:db8::1]:53"];
+        let expected = texts.map(|text| text.parse().expect("valid"));
+        assert_eq!(servers(&given), Ok(Some(expected.into())));
+        assert_eq!(servers(&["--dns", "--dns-upstream=none"]), Ok(Some(vec![])));
+        for (flags, words) in [
+            (&["--dns-upstream=none"][..], "give --dns"),
+            (&["--dns", "--dns-upstream=none,192.0.2.1"], "leave one"),
+            (&["--dns", "--dns-upstream=0.0.0.0"], "192.0.2.53"),
+            (&["--dns", "--dns-upstream=ns.example"], "none"),
+        ] {
+            let error = servers(flags).expect_err("refused");
+            assert!(
+                error.contains("--dns-upstream") && error.contains(words),
+                "{error}"
+            );
+        }
     }
 
     #[test]

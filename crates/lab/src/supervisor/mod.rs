@@ -189,7 +189,7 @@ impl Lab {
             nodes: self.nodes.clone(),
             reaper: self.reaper.clone(),
             state: self.state.clone(),
-            cluster_dns: Vec::new(),
+            cluster_dns: self.network.name_servers(),
             back_off: BackOff::LAB,
             log_bytes: runtime::LOG_BYTES,
             log_files: runtime::LOG_FILES,

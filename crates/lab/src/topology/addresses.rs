@@ -12,7 +12,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use seaway_model::Family;
+use seaway_model::{Family, dns_address};
 
 use super::network::{Families, Network, UnderlayKind};
 
@@ -68,6 +68,13 @@ impl Network {
     /// Service addresses.
     pub(crate) fn service_cidrs(&self) -> Vec<IpNet> {
         self.families.of(SERVICE_CIDRS.map(net))
+    }
+
+    /// Where Pods ask for names: the same addresses on every node.
+    pub(crate) fn name_servers(&self) -> Vec<IpAddr> {
+        let families = Family::ALL.into_iter();
+        let ours = families.filter(|family| self.families.include(*family));
+        ours.map(dns_address).collect()
     }
 }
 
@@ -247,6 +254,7 @@ mod tests {
                 assert_eq!(nets.len(), 1);
                 assert_eq!(Family::of_net(&nets[0]), family);
             }
+            assert_eq!(network.name_servers(), [dns_address(family)]);
         }
     }
 }
