@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use seaway_cni::request::{Reply, Request};
+use seaway_cni::request::{Reply, Request, RowsRequest};
 use seaway_cni::spec::{CniError, code};
 use seaway_cni::wire::{Connection, Deadline};
 use serde::Serialize;
@@ -102,7 +102,8 @@ fn answer(
             Err(error) => Reply::Error(error),
         },
         Request::Status => told(report::status(shared)),
-        Request::Tables => told(report::tables(shared)),
+        Request::Tables => told(report::rows(shared, RowsRequest::default())),
+        Request::Rows(request) => told(report::rows(shared, request)),
         Request::Trace(request) => trace::answer(shared, &request),
     }
 }

@@ -16,8 +16,27 @@ pub enum Request {
     Status,
     /// The planned and the observed rows.
     Tables,
+    /// Some of them: there may be more than a message holds.
+    Rows(RowsRequest),
     /// Where a packet goes.
     Trace(TraceRequest),
+}
+
+/// Which rows; all that a message holds when nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsRequest {
+    /// Of this table only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Only those that are not as planned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drift: bool,
+    /// Only those in which this is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containing: Option<String>,
+    /// No more than so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
 }
 
 /// Two ends in people's words: whose packet, and where to.
@@ -184,6 +203,23 @@ mod tests {
                 json!({"op": op})
             );
         }
+    }
+
+    #[test]
+    fn rows_on_the_wire_are_frozen() {
+        let request = |request| serde_json::to_value(Request::Rows(request)).expect("JSON");
+        assert_eq!(request(RowsRequest::default()), json!({"op": "rows"}));
+        let all = RowsRequest {
+            table: Some("routes".to_owned()),
+            drift: true,
+            containing: Some("10.".to_owned()),
+            limit: Some(7),
+        };
+        let wire = json!({"op": "rows", "table": "routes", "drift": true, "containing": "10.",
+            "limit": 7});
+        assert_eq!(request(all.clone()), wire);
+        let read = serde_json::from_value::<Request>(wire).expect("ours");
+        assert_eq!(read, Request::Rows(all));
     }
 
     #[test]

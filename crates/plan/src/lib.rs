@@ -19,4 +19,6 @@ pub mod trace;
 pub use context::Method;
 pub use planner::{Input, Planner, PodAddress, Uplink};
 pub use services::{FlowTruth, HealthCheck, Programming, ServiceView};
-pub use table::{Change, ChangeSet, RowReport, RowState, Table, Tables, compare};
+pub use table::{
+    Change, ChangeSet, RowReport, RowState, Table, Tables, Wanted, compare, compare_some,
+};

@@ -29,20 +29,79 @@ impl<R: Row> Table<R> {
             .collect()
     }
 
-    fn compare(&self, observed: &Table<R>) -> Vec<RowReport> {
-        let planned = self.iter().map(|row| {
+    fn compare(&self, observed: &Table<R>, picked: &mut Picked<'_>) {
+        if !picked.wanted.takes_table(R::TABLE) {
+            return;
+        }
+        for row in self.iter() {
             let found = observed.get(&row.key());
             let state = match found {
                 None => RowState::Missing,
                 Some(found) if row.in_force(found) => RowState::InForce,
                 Some(_) => RowState::Differs,
             };
-            RowReport::new(row, Some(row), found, state)
-        });
-        let unplanned = observed.iter().filter(|row| self.get(&row.key()).is_none());
-        let unplanned =
-            unplanned.map(|row| RowReport::new(row, None, Some(row), RowState::Unplanned));
-        planned.chain(unplanned).collect()
+            picked.take(state, || RowReport::new(row, Some(row), found, state));
+        }
+        for row in observed.iter().filter(|row| self.get(&row.key()).is_none()) {
+            let state = RowState::Unplanned;
+            picked.take(state, || RowReport::new(row, None, Some(row), state));
+        }
+    }
+}
+
+/// Which rows somebody wants to see; by default all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of this table only.
+    pub table: Option<String>,
+    /// Only those that are not as planned.
+    pub drift: bool,
+    /// Only those in which this is written.
+    pub containing: Option<String>,
+    /// No more than so many.
+    pub limit: Option<usize>,
+}
+
+impl Wanted {
+    fn takes_table(&self, table: &str) -> bool {
+        self.table.as_deref().is_none_or(|wanted| wanted == table)
+    }
+
+    fn takes(&self, report: &RowReport) -> bool {
+        let Some(text) = &self.containing else {
+            return true;
+        };
+        let texts = report.planned.iter().chain(&report.observed);
+        texts.into_iter().any(|row| row.contains(text.as_str()))
+    }
+}
+
+/// Rows that were picked: text is made of no others.
+struct Picked<'a> {
+    wanted: &'a Wanted,
+    rows: Vec<RowReport>,
+    left_out: usize,
+}
+
+impl Picked<'_> {
+    fn take(&mut self, state: RowState, report: impl FnOnce() -> RowReport) {
+        if self.wanted.drift && state == RowState::InForce {
+            return;
+        }
+        let full = self
+            .wanted
+            .limit
+            .is_some_and(|limit| self.rows.len() >= limit);
+        if full && self.wanted.containing.is_none() {
+            self.left_out += 1;
+            return;
+        }
+        let report = report();
+        match self.wanted.takes(&report) {
+            true if full => self.left_out += 1,
+            true => self.rows.push(report),
+            false => {}
+        }
     }
 }
 
@@ -242,9 +301,18 @@ macro_rules! tables {
 
         /// Planned against observed, table by table.
         pub fn compare(planned: &Tables, observed: &Tables) -> Vec<RowReport> {
-            let mut reports = Vec::new();
-            $(reports.extend(planned.$name.compare(&observed.$name));)*
-            reports
+            compare_some(planned, observed, &Wanted::default()).0
+        }
+
+        /// The same of some rows; the second value tells how many more are wanted than the limit.
+        pub fn compare_some(
+            planned: &Tables,
+            observed: &Tables,
+            wanted: &Wanted,
+        ) -> (Vec<RowReport>, usize) {
+            let mut picked = Picked { wanted, rows: Vec::new(), left_out: 0 };
+            $(planned.$name.compare(&observed.$name, &mut picked);)*
+            (picked.rows, picked.left_out)
         }
     };
 }
@@ -347,6 +415,53 @@ mod tests {
         assert_eq!(
             states,
             vec![RowState::Missing, RowState::Differs, RowState::Unplanned]
+        );
+    }
+
+    #[test]
+    fn of_many_rows_those_that_are_wanted_are_told() {
+        let mut planned = Tables::default();
+        for net in 0..9 {
+            planned
+                .routes
+                .insert(route(&format!("10.{net}.0.0/24"), None));
+        }
+        let mut observed = planned.clone();
+        observed.routes.remove(&route("10.7.0.0/24", None).key());
+        let count = |wanted: Wanted| {
+            let (rows, left_out) = compare_some(&planned, &observed, &wanted);
+            (rows.len(), left_out)
+        };
+        let all = Wanted::default;
+        assert_eq!(
+            count(Wanted {
+                limit: Some(4),
+                ..all()
+            }),
+            (4, 5)
+        );
+        assert_eq!(
+            count(Wanted {
+                drift: true,
+                ..all()
+            }),
+            (1, 0)
+        );
+        let containing = Some("10.3".to_owned());
+        assert_eq!(
+            count(Wanted {
+                containing,
+                limit: Some(0),
+                ..all()
+            }),
+            (0, 1)
+        );
+        assert_eq!(
+            count(Wanted {
+                table: Some("fdb".to_owned()),
+                ..all()
+            }),
+            (0, 0)
         );
     }
 }

@@ -10,6 +10,9 @@ use serde_json::json;
 use crate::agent::{PlaceArgs, UplinkArgs};
 use crate::inspect::Format;
 
+/// How many rows of a table are printed one by one.
+const SHOWN: usize = 50;
+
 /// What to clean up.
 #[derive(Args)]
 pub(crate) struct CleanupArgs {
@@ -44,8 +47,15 @@ pub(crate) fn run(args: CleanupArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print(report: &CleanupReport) {
-    for (table, row) in &report.rows {
-        println!("removed  {table}  {row}");
+    for rows in report.rows.chunk_by(|(one, _), (next, _)| one == next) {
+        for (table, row) in rows.iter().take(SHOWN) {
+            println!("removed  {table}  {row}");
+        }
+        if let [(table, _), ..] = rows
+            && rows.len() > SHOWN
+        {
+            println!("removed  {table}  and {} more", rows.len() - SHOWN);
+        }
     }
     for link in &report.strange {
         println!("removed  links  {link}");

@@ -6,12 +6,13 @@ mod services;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use seaway_cni::request::RowsRequest;
 use seaway_kernel::KernelError;
 use seaway_kernel::realise::RowFailure;
 use seaway_kernel::uplink::ChosenUplink;
 use seaway_model::{Extras, PodName, host_link_name};
 use seaway_plan::check::{Finding, findings};
-use seaway_plan::{RowReport, RowState, compare};
+use seaway_plan::{RowReport, Wanted, compare_some};
 use serde::Serialize;
 
 pub use network::{NetworkReport, WaitingWiring};
@@ -25,6 +26,8 @@ use crate::state::State;
 
 /// With more rows than this they are not read from the kernel for a look at the node's health.
 const MANY_ROWS: usize = 10_000;
+/// So many rows are sure to fit into a message.
+const MOST_ROWS: usize = 5_000;
 
 /// A node's health.
 #[derive(Clone, Debug, Serialize)]
@@ -112,12 +115,25 @@ pub struct AttachmentReport {
 pub struct TablesReport {
     /// The node's name.
     pub node: String,
-    /// All rows, table by table.
+    /// Rows, table by table.
     pub rows: Vec<RowReport>,
+    /// How many more there are: a message does not hold them.
+    pub left_out: usize,
 }
 
-/// Planned against observed rows, read from the kernel now.
-pub(crate) fn tables(shared: &Shared) -> Result<TablesReport, KernelError> {
+/// Planned against observed rows, read from the kernel now: those that are asked for, no more than
+/// a message holds.
+pub(crate) fn rows(shared: &Shared, request: RowsRequest) -> Result<TablesReport, KernelError> {
+    let wanted = Wanted {
+        table: request.table,
+        drift: request.drift,
+        containing: request.containing,
+        limit: Some(request.limit.unwrap_or(MOST_ROWS).min(MOST_ROWS)),
+    };
+    tables(shared, &wanted)
+}
+
+fn tables(shared: &Shared, wanted: &Wanted) -> Result<TablesReport, KernelError> {
     let (planned, node) = {
         let state = shared.lock();
         (
@@ -126,9 +142,11 @@ pub(crate) fn tables(shared: &Shared) -> Result<TablesReport, KernelError> {
         )
     };
     let observed = shared.with_node(|node| node.observe(&planned))??;
+    let (rows, left_out) = compare_some(&planned, &observed.tables, wanted);
     Ok(TablesReport {
         node,
-        rows: compare(&planned, &observed.tables),
+        rows,
+        left_out,
     })
 }
 
@@ -143,8 +161,11 @@ fn drifted(shared: &Shared) -> Result<(usize, u64), KernelError> {
         let ago = Instant::now().saturating_duration_since(compared.at);
         return Ok((compared.drifted, ago.as_secs()));
     }
-    let rows = tables(shared)?.rows.into_iter();
-    Ok((rows.filter(|row| row.state != RowState::InForce).count(), 0))
+    let differing = Wanted {
+        drift: true,
+        ..Wanted::default()
+    };
+    Ok((tables(shared, &differing)?.rows.len(), 0))
 }
 
 /// The node's health now.

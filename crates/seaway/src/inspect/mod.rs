@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use seaway_cni::request::{Reply, Request};
+use seaway_cni::request::{Reply, Request, RowsRequest};
 use seaway_cni::wire::{Connection, Deadline};
 use serde_json::Value;
 
@@ -41,8 +41,14 @@ pub(crate) struct InspectArgs {
 pub(crate) struct TablesArgs {
     #[command(flatten)]
     inspect: InspectArgs,
-    /// Only this table, for example routes, fdb or host-ports.
+    /// Only this table, for example routes, frontends or host-ports.
     table: Option<String>,
+    /// Only rows in which this is written, for example an address.
+    #[arg(short, long, value_name = "TEXT")]
+    containing: Option<String>,
+    /// No more rows than this.
+    #[arg(short = 'n', long, value_name = "NUMBER")]
+    limit: Option<usize>,
     /// Only rows that are not as planned.
     #[arg(long)]
     drift: bool,
@@ -107,6 +113,7 @@ fn print_status(status: &Value, ready: bool) {
     }
     facts.push(("Peers", status["peers"].to_string(), Tone::Plain));
     facts.extend(network::facts(&status["network"]));
+    facts.push(network::services(&status["services"]));
     facts.push(rows(status));
     facts.push(("Source", text(&status["source"]), Tone::Plain));
     if let Some(problem) = status["source_problem"].as_str() {
@@ -219,16 +226,18 @@ fn uplink(status: &Value) -> (&'static str, String, Tone) {
 fn rows(status: &Value) -> (&'static str, String, Tone) {
     let drifted = status["drifted"].as_u64().unwrap_or_default();
     let tone = if drifted == 0 { Tone::Good } else { Tone::Bad };
+    let seen = match status["drift_seconds_ago"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(ago) => format!(" {} ago", period(ago)),
+    };
     let line = format!(
-        "{} planned, {drifted} drifted, {} repaired since the start, {} links dying",
+        "{} planned, {drifted} drifted{seen}, {} repaired since the start, {} links dying",
         status["rows"], status["repairs"], status["dying"]
     );
     ("Rows", line, tone)
 }
 
 pub(crate) fn tables(args: &TablesArgs) -> anyhow::Result<ExitCode> {
-    let mut report = ask(&args.inspect, &Request::Tables)?;
-    let mut rows = list(&report["rows"]).to_vec();
     if let Some(table) = &args.table {
         let known = seaway_plan::Tables::NAMES;
         anyhow::ensure!(
@@ -236,16 +245,19 @@ pub(crate) fn tables(args: &TablesArgs) -> anyhow::Result<ExitCode> {
             "there is no table {table}; there are {}",
             known.join(", ")
         );
-        rows.retain(|row| text(&row["table"]) == *table);
     }
-    if args.drift {
-        rows.retain(|row| row["state"] != "in-force");
-    }
+    let request = RowsRequest {
+        table: args.table.clone(),
+        drift: args.drift,
+        containing: args.containing.clone(),
+        limit: args.limit,
+    };
+    let report = ask(&args.inspect, &Request::Rows(request))?;
     if args.inspect.output == Format::Json {
-        report["rows"] = Value::Array(rows);
         println!("{report}");
         return Ok(ExitCode::SUCCESS);
     }
+    let rows = list(&report["rows"]);
     let line = |row: &Value| {
         let (planned, observed) = (text(&row["planned"]), text(&row["observed"]));
         let (state, tone) = match row["state"].as_str() {
@@ -271,6 +283,10 @@ pub(crate) fn tables(args: &TablesArgs) -> anyhow::Result<ExitCode> {
             rows.iter().map(line)
         )
     );
+    let left_out = report["left_out"].as_u64().unwrap_or_default();
+    if left_out > 0 {
+        println!("and {left_out} more: name a table, or what is written in it (--containing)");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

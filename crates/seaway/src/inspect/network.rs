@@ -42,6 +42,32 @@ pub(super) fn facts(network: &Value) -> Vec<Fact> {
     facts
 }
 
+/// What there is of Services, in one line.
+pub(super) fn services(services: &Value) -> Fact {
+    if services.is_null() {
+        return ("Services", "left to somebody else".to_owned(), Tone::Plain);
+    }
+    let words = |key: &str| -> Vec<String> { list(&services[key]).iter().map(text).collect() };
+    let mut line = format!(
+        "{}  {} endpoints, {} frontends, node ports on {}",
+        services["services"],
+        services["endpoints"],
+        services["frontends"],
+        match words("node_port_addresses") {
+            all if all.is_empty() => "loopback alone".to_owned(),
+            all => all.join(" "),
+        },
+    );
+    let cidrs = words("service_cidrs");
+    if !cidrs.is_empty() {
+        line.push_str(&format!("  (from {})", cidrs.join(" ")));
+    }
+    if services["dns"] == true {
+        line.push_str("  names answered");
+    }
+    ("Services", line, Tone::Plain)
+}
+
 fn pairs(value: &Value, line: impl Fn(&str, &Value) -> String) -> Vec<String> {
     let fields = value.as_object().into_iter().flatten();
     fields.map(|(key, value)| line(key, value)).collect()
@@ -188,6 +214,20 @@ mod tests {
                 "Uplink set: net.ipv6.conf.eth0.accept_ra (was 1)",
             ]
         );
+    }
+
+    #[test]
+    fn services_are_one_line_of_figures() {
+        let report = json!({"services": 3, "endpoints": 9, "frontends": 4, "backends": 9,
+            "node_port_addresses": ["192.0.2.1"], "service_cidrs": ["10.96.0.0/16"],
+            "health_checks": 0, "dns": true});
+        let (_, line, _) = services(&report);
+        assert_eq!(
+            line,
+            "3  9 endpoints, 4 frontends, node ports on 192.0.2.1  (from 10.96.0.0/16)  names answered"
+        );
+        let (_, line, _) = services(&Value::Null);
+        assert_eq!(line, "left to somebody else");
     }
 
     #[test]
