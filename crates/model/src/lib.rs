@@ -48,5 +48,5 @@ pub use settings::{
 };
 pub use well_known::{
     DNS_V4, DNS_V6, GATEWAY_V4, GATEWAY_V6, LOOPBACK_ALIAS_V4, LOOPBACK_ALIAS_V6, dns_address,
-    gateway, loopback_alias,
+    gateway, is_of_every_node, loopback_alias,
 };

@@ -43,3 +43,10 @@ pub fn dns_address(family: Family) -> IpAddr {
         Family::V6 => DNS_V6.into(),
     }
 }
+
+/// Whether a node puts the address on its own `lo`, as every other node does: others must neither
+/// choose it as a source nor reach it.
+pub fn is_of_every_node(address: IpAddr) -> bool {
+    let family = Family::of(address);
+    address == loopback_alias(family) || address == dns_address(family)
+}

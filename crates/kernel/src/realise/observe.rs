@@ -1,10 +1,9 @@
 //! From what rtnetlink dumps to rows: which of it is ours, and which device each thing is on.
 
-use seaway_model::Family;
 use seaway_model::{
     AddressRow, Alias, Attachment, AttachmentId, BridgeLink, Device, FdbRow, IfName, LinkKind,
     LinkRow, NeighbourRow, PodLink, ProxyRow, RULE_PRIORITY, Reachability, RedirectRow, RouteRow,
-    RouteTable, RuleRow, ShapeRow, ShaperLink, VxlanLink, loopback_alias,
+    RouteTable, RuleRow, ShapeRow, ShaperLink, VxlanLink, is_of_every_node,
 };
 
 use super::{
@@ -227,7 +226,7 @@ pub(super) fn address_row(address: &AddressInfo, device_of: &DeviceOf<'_>) -> Op
         Device::Bridge | Device::Vxlan => {
             !matches!(ip, std::net::IpAddr::V6(ip) if ip.is_unicast_link_local())
         }
-        Device::Loopback => ip == loopback_alias(Family::of(ip)),
+        Device::Loopback => is_of_every_node(ip),
         _ => false,
     };
     ours.then_some(AddressRow {

@@ -16,7 +16,7 @@ use netlink_packet_route::neighbour::NeighbourAttribute;
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::RuleAttribute;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use seaway_model::{Family, loopback_alias};
+use seaway_model::{Family, is_of_every_node};
 
 pub use link::{KindSpec, LinkSet, LinkSpec, VethPeer, VethSpec};
 pub use route::RouteSpec;
@@ -90,7 +90,7 @@ impl Request {
             false => AddressFlags::Noprefixroute,
         };
         message.attributes.push(AddressAttribute::Flags(flags));
-        if net.addr() == loopback_alias(Family::of_net(&net)) {
+        if is_of_every_node(net.addr()) {
             seclude(&mut message);
         }
         let message = RouteNetlinkMessage::NewAddress(message);
