@@ -71,7 +71,7 @@ fn works(name: &'static str, combination: &Combination) {
         1
     };
     // Of each path and protocol one row a family.
-    assert_eq!(rows.len(), 42 * families, "{} rows", rows.len());
+    assert_eq!(rows.len(), 71 * families, "{} rows", rows.len());
     assert_eq!(report["ok"], true);
 }
 

@@ -105,7 +105,8 @@ fn refused(case: &Case, outcome: &ProbeOutcome) -> Result<(), String> {
     let target = case.target;
     match &outcome.error {
         None => Err(answered(case, outcome)),
-        Some(error) if error.contains("refused") => Ok(()),
+        // What a node's own rules refuse, the node's own datagrams are not even sent.
+        Some(error) if error.contains("refused") || error.contains("not permitted") => Ok(()),
         Some(error) => Err(format!(
             "{target} is not refused at once, as closed ports are: {error}"
         )),
@@ -209,6 +210,8 @@ mod tests {
         let refused = failed("connect: Connection refused (os error 111)");
         let silent = failed("connect: no answer within 500 ms");
         assert_eq!(judge(&refusal, &refused), Ok(()));
+        let not_sent = failed("send: Operation not permitted (os error 1)");
+        assert_eq!(judge(&refusal, &not_sent), Ok(()));
         assert_eq!(judge(&silence, &silent), Ok(()));
         for (case, outcome) in [
             (&refusal, &silent),

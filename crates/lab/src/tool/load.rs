@@ -154,6 +154,7 @@ fn run_until(args: &LoadArgs, stop: &Stop) -> io::Result<LoadReport> {
     let load = Load {
         args,
         stop,
+        ports: Ports::new(),
         begun: Mutex::new(0),
         report: Mutex::default(),
     };
@@ -171,9 +172,34 @@ fn run_until(args: &LoadArgs, stop: &Stop) -> io::Result<LoadReport> {
     Ok(report.unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Ports that datagrams are sent from, each as late again as can be. What is between may take one
+/// that comes from the same port soon again for part of an earlier exchange, and the kernel's choice
+/// hits upon such a port among a few hundred.
+struct Ports {
+    first: u64,
+}
+
+impl Ports {
+    /// Those that the kernel chooses from, too.
+    const RANGE: std::ops::Range<u16> = 32_768..60_999;
+
+    fn new() -> Ports {
+        use std::hash::{BuildHasher, RandomState};
+        Ports {
+            first: RandomState::new().hash_one(std::process::id()) % 10_000,
+        }
+    }
+
+    fn of(&self, number: u64) -> u16 {
+        let step = (self.first + number) % u64::from(Ports::RANGE.end - Ports::RANGE.start);
+        Ports::RANGE.start + u16::try_from(step).unwrap_or(0)
+    }
+}
+
 struct Load<'a> {
     args: &'a LoadArgs,
     stop: &'a Stop,
+    ports: Ports,
     begun: Mutex<u64>,
     report: Mutex<LoadReport>,
 }
@@ -221,6 +247,7 @@ impl Load<'_> {
         };
         ProbeJob {
             timeout_ms: self.args.timeout_ms,
+            from_port: (kind == ProbeKind::Udp).then(|| self.ports.of(number)),
             ..ProbeJob::new(number, kind, target)
         }
         .run()
@@ -340,6 +367,15 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("12 failed: connect: "), "{text}");
+    }
+
+    #[test]
+    fn ports_come_back_as_late_as_can_be() {
+        let ports = Ports::new();
+        let all: std::collections::BTreeSet<u16> = (0..28_231).map(|n| ports.of(n)).collect();
+        assert_eq!(all.len(), 28_231);
+        assert!(all.iter().all(|port| Ports::RANGE.contains(port)));
+        assert_eq!(ports.of(0), ports.of(28_231));
     }
 
     #[test]

@@ -156,10 +156,13 @@ impl Network {
         flags
     }
 
-    /// The flags of an agent on this network: what is not as agents have it anyway.
+    /// The flags of an agent on this network: what is not as agents have it anyway. Names are for
+    /// the agents to answer: there is nobody else in a lab.
     pub(crate) fn agent_flags(&self) -> Vec<String> {
         let usual = Network::default();
-        let mut flags = Vec::new();
+        let cidrs = self.service_cidrs().into_iter();
+        let mut flags: Vec<String> = cidrs.map(|cidr| format!("--service-cidr={cidr}")).collect();
+        flags.push("--dns".to_owned());
         if self.wiring != usual.wiring {
             flags.push(format!("--wiring={}", self.wiring));
         }
@@ -266,6 +269,9 @@ mod tests {
         assert_eq!(
             network.agent_flags(),
             [
+                "--service-cidr=10.96.0.0/16",
+                "--service-cidr=fd00:10:96::/112",
+                "--dns",
                 "--wiring=bridge",
                 "--transport=vxlan",
                 "--vxlan-underlay=ipv6"

@@ -69,6 +69,9 @@ pub struct ProbeJob {
     /// The name by which the target is called: it has to lead there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// From which port to send datagrams, if it is free; one of the kernel's choice without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_port: Option<u16>,
     /// How much, for the kinds that have a size.
     #[serde(default)]
     pub size: usize,
@@ -135,6 +138,7 @@ impl ProbeJob {
             kind,
             target,
             name: None,
+            from_port: None,
             size: 0,
             timeout_ms: default_timeout_ms(),
         }

@@ -54,11 +54,18 @@ fn padded(job: &ProbeJob, length: usize) -> Vec<u8> {
 }
 
 fn open(job: &ProbeJob) -> Result<UdpSocket, String> {
-    let any: SocketAddr = match job.target {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    let any = |port| -> SocketAddr {
+        match job.target {
+            SocketAddr::V4(_) => ([0, 0, 0, 0], port).into(),
+            SocketAddr::V6(_) => ([0u16; 8], port).into(),
+        }
     };
-    UdpSocket::bind(any)
+    let socket = match UdpSocket::bind(any(job.from_port.unwrap_or(0))) {
+        // Somebody else has the port at present.
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => UdpSocket::bind(any(0)),
+        bound => bound,
+    };
+    socket
         .and_then(|socket| socket.connect(job.target).map(|()| socket))
         .map_err(|e| format!("open a socket to {}: {e}", job.target))
 }
