@@ -156,6 +156,26 @@ impl<K: Resource> View<K> {
         self.read().latest(key).cloned()
     }
 
+    /// The objects of a namespace with these names, as far as there are such.
+    pub(crate) fn named<'a>(
+        &self,
+        namespace: &str,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<Arc<K>> {
+        let contents = self.read();
+        let mut key = Key {
+            namespace: namespace.to_owned(),
+            name: String::new(),
+        };
+        let mut found = Vec::new();
+        for name in names {
+            key.name.clear();
+            key.name.push_str(name);
+            found.extend(contents.latest(&key).cloned());
+        }
+        found
+    }
+
     /// All objects, by namespace and name.
     pub(crate) fn all(&self) -> Vec<Arc<K>> {
         self.read()

@@ -1,6 +1,6 @@
 //! The loop of EndpointSlices: whom a change concerns, requests, and the memory of requests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(crate) struct EndpointSlices {
     ledgers: Ledgers,
     index: Mutex<Index>,
     pace: Mutex<Pace>,
+    /// The last version of each slice that we wrote and the watch has not brought yet.
+    written: Mutex<BTreeMap<Key, String>>,
 }
 
 impl EndpointSlices {
@@ -51,6 +53,7 @@ impl EndpointSlices {
             ledgers: Ledgers::default(),
             index: Mutex::default(),
             pace: Mutex::default(),
+            written: Mutex::default(),
         }
     }
 
@@ -61,6 +64,22 @@ impl EndpointSlices {
 
     fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self) -> MutexGuard<'_, BTreeMap<Key, String>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a change is nothing but what we wrote ourselves.
+    fn is_echo(&self, key: &Key, change: &Change<EndpointSlice>) -> bool {
+        let mut written = self.written();
+        let version = |slice: &EndpointSlice| slice.metadata.resource_version.clone();
+        let new = change.new.as_ref().and_then(|new| version(new));
+        let echo = new.is_some() && written.get(key) == new.as_ref();
+        if echo || change.new.is_none() {
+            written.remove(key);
+        }
+        echo
     }
 
     fn wake(&self, keys: impl IntoIterator<Item = Key>) {
@@ -148,6 +167,9 @@ impl EndpointSlices {
             let key = Key::of(&**slice);
             let now = change.new.as_ref().and_then(|new| service_of(new));
             let before = self.index().slice(&key, now);
+            if self.is_echo(&key, change) {
+                continue;
+            }
             let concerned = before.into_iter().chain(now.map(ToOwned::to_owned));
             woken.extend(concerned.map(|name| Key {
                 namespace: key.namespace.clone(),
@@ -176,17 +198,16 @@ impl EndpointSlices {
     }
 
     fn plan(&self, service: &Service, key: &Key, ledger: &Ledger) -> Writes {
-        let (pods, slices) = {
-            let index = self.index();
-            (index.pods_of(key), index.slices_of(key))
+        let (pods, mut slices) = {
+            let (index, namespace) = (self.index(), key.namespace.as_str());
+            let pods = self.cluster.pods.named(namespace, index.pods_of(key));
+            let slices = &self.cluster.slices;
+            (pods, slices.named(namespace, index.slices_of(key)))
         };
-        let pods = pods.iter().filter_map(|key| self.cluster.pods.get(key));
-        let slices = slices.iter().filter_map(|key| self.cluster.slices.get(key));
-        let slices = slices.filter(|slice| {
+        slices.retain(|slice| {
             let metadata = &slice.metadata;
             !meta::is_terminating(metadata) && !ledger.is_deleting(meta::uid(metadata))
         });
-        let (pods, slices): (Vec<_>, Vec<_>) = (pods.collect(), slices.collect());
         let mut writes = plan(&Scene {
             service,
             pods: &pods,
@@ -260,6 +281,9 @@ impl EndpointSlices {
         let written =
             answer.map_err(|error| Fault::new("update", "EndpointSlice", &key, &error))?;
         let base = slice.metadata.resource_version.as_deref();
+        if let Some(version) = written.metadata.resource_version.clone() {
+            self.written().insert(key, version);
+        }
         self.cluster.slices.learn(base, written);
         Ok(())
     }

@@ -17,11 +17,6 @@ use crate::meta;
 /// What Kubernetes takes when a port names no protocol.
 const TCP: &str = "TCP";
 
-/// Whether a Pod can be an endpoint at all: it has an address and has not run to its end.
-pub(super) fn is_published(pod: &Pod) -> bool {
-    !meta::is_finished(pod) && addresses(pod).next().is_some()
-}
-
 /// All addresses of a Pod that another host can reach it by.
 fn addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> + '_ {
     let status = pod.status.as_ref();
@@ -145,6 +140,14 @@ fn hostname(service: &Service, pod: &Pod) -> Option<String> {
         .filter(|name| ours && !name.is_empty())
 }
 
+/// The ports of the Service, if they are the same in all Pods.
+pub(super) fn fixed_ports(service: &Service) -> Option<Vec<EndpointPort>> {
+    let spec = service.spec.as_ref();
+    let mut ports = spec.and_then(|spec| spec.ports.as_deref())?.iter();
+    let named = ports.any(|port| matches!(port.target_port, Some(IntOrString::String(_))));
+    (!named).then(|| self::ports(service, &Pod::default()))
+}
+
 /// The ports of the Service as this Pod has them; those that the Pod has not are left out.
 pub(super) fn ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     let spec = service.spec.as_ref();
@@ -198,7 +201,7 @@ pub(super) fn changed_at(pod: &Pod) -> Option<Timestamp> {
 /// Whether two states of one Pod are the same to every Service. Labels are not looked at.
 pub(super) fn is_same(old: &Pod, new: &Pod) -> bool {
     old.metadata.uid == new.metadata.uid
-        && is_published(old) == is_published(new)
+        && meta::is_finished(old) == meta::is_finished(new)
         && meta::is_ready(old) == meta::is_ready(new)
         && meta::is_terminating(&old.metadata) == meta::is_terminating(&new.metadata)
         && meta::node_name(old) == meta::node_name(new)

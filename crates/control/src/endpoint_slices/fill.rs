@@ -9,34 +9,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::jiff::Timestamp;
 
 use super::MAX_ENDPOINTS;
 
-/// What makes an endpoint the same one: its addresses, and the Pod's name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Identity {
-    addresses: Vec<String>,
-    name: Option<String>,
+/// An endpoint as it should be.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) endpoint: Endpoint,
+    /// Since when its Pod is in the state that it is in.
+    pub(super) since: Option<Timestamp>,
 }
 
-impl Identity {
-    pub(super) fn of(endpoint: &Endpoint) -> Self {
-        let target = endpoint.target_ref.as_ref();
-        Self {
-            addresses: endpoint.addresses.clone(),
-            name: target.and_then(|target| target.name.clone()),
-        }
-    }
-}
+/// Endpoints by the names of their Pods, of which each has one endpoint in a family.
+pub(super) type Endpoints<'a> = BTreeMap<&'a str, Wanted>;
 
-/// Endpoints by what they are.
-pub(super) type Endpoints = BTreeMap<Identity, Endpoint>;
+/// The name of the Pod behind an endpoint.
+pub(super) fn pod_name(endpoint: &Endpoint) -> &str {
+    let target = endpoint.target_ref.as_ref();
+    let name = target.and_then(|target| target.name.as_deref());
+    name.unwrap_or_default()
+}
 
 /// A slice that stays, and what shall be in it.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) slice: Arc<EndpointSlice>,
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Wanted>,
     pub(super) changed: bool,
 }
 
@@ -45,7 +44,7 @@ impl Kept {
         MAX_ENDPOINTS.saturating_sub(self.endpoints.len())
     }
 
-    fn take(&mut self, left: &mut Endpoints) {
+    fn take(&mut self, left: &mut Endpoints<'_>) {
         let count = self.room();
         self.endpoints.extend(first(left, count));
         self.changed = true;
@@ -59,13 +58,13 @@ pub(super) struct Filled {
     /// Slices in which nothing is left.
     pub(super) emptied: Vec<Arc<EndpointSlice>>,
     /// Endpoints of new slices.
-    pub(super) new: Vec<Vec<Endpoint>>,
+    pub(super) new: Vec<Vec<Wanted>>,
 }
 
 /// Puts `wanted` into slices. `is_current` says whether the rest of a slice is as it should be.
 pub(super) fn fill(
     slices: Vec<Arc<EndpointSlice>>,
-    wanted: Endpoints,
+    wanted: Endpoints<'_>,
     is_current: &dyn Fn(&EndpointSlice) -> bool,
 ) -> Filled {
     let mut left = wanted;
@@ -100,23 +99,24 @@ pub(super) fn fill(
 /// The endpoints of a slice that are still wanted there, as they are now.
 fn keep(
     slice: &Arc<EndpointSlice>,
-    left: &mut Endpoints,
+    left: &mut Endpoints<'_>,
     is_current: &dyn Fn(&EndpointSlice) -> bool,
 ) -> Kept {
     let before = slice.endpoints.as_deref().unwrap_or_default();
     let mut endpoints = Vec::with_capacity(before.len());
     let mut changed = !is_current(slice);
     for old in before {
-        let room = endpoints.len() < MAX_ENDPOINTS;
-        match left.remove(&Identity::of(old)) {
-            Some(new) if room => {
-                changed |= new != *old;
-                endpoints.push(new);
+        let wanted = if endpoints.len() < MAX_ENDPOINTS {
+            left.remove(pod_name(old))
+        } else {
+            None
+        };
+        match wanted {
+            Some(wanted) => {
+                changed |= wanted.endpoint != *old;
+                endpoints.push(wanted);
             }
-            other => {
-                changed = true;
-                left.extend(other.map(|new| (Identity::of(&new), new)));
-            }
+            None => changed = true,
         }
     }
     Kept {
@@ -126,9 +126,9 @@ fn keep(
     }
 }
 
-fn first(left: &mut Endpoints, count: usize) -> Vec<Endpoint> {
+fn first(left: &mut Endpoints<'_>, count: usize) -> Vec<Wanted> {
     std::iter::from_fn(|| left.pop_first())
         .take(count)
-        .map(|(_, endpoint)| endpoint)
+        .map(|(_, wanted)| wanted)
         .collect()
 }

@@ -192,30 +192,31 @@ impl Index {
 
     /// The Services of a Pod.
     pub(super) fn services_of(&self, pod: &Key) -> Vec<Key> {
-        self.keys(pod, |space| space.member_of.get(&pod.name))
+        let names = self.names(pod, |space| space.member_of.get(&pod.name));
+        let key = |name: &str| Key {
+            namespace: pod.namespace.clone(),
+            name: name.to_owned(),
+        };
+        names.map(key).collect()
     }
 
-    /// The Pods of a Service.
-    pub(super) fn pods_of(&self, service: &Key) -> Vec<Key> {
-        self.keys(service, |space| space.members.get(&service.name))
+    /// The names of the Pods of a Service.
+    pub(super) fn pods_of(&self, service: &Key) -> impl Iterator<Item = &str> {
+        self.names(service, |space| space.members.get(&service.name))
     }
 
-    /// The slices of a Service.
-    pub(super) fn slices_of(&self, service: &Key) -> Vec<Key> {
-        self.keys(service, |space| space.slices.get(&service.name))
+    /// The names of the slices of a Service.
+    pub(super) fn slices_of(&self, service: &Key) -> impl Iterator<Item = &str> {
+        self.names(service, |space| space.slices.get(&service.name))
     }
 
-    fn keys<'a>(
+    fn names<'a>(
         &'a self,
         about: &Key,
         names: impl Fn(&'a Space) -> Option<&'a BTreeSet<String>>,
-    ) -> Vec<Key> {
+    ) -> impl Iterator<Item = &'a str> {
         let names = self.spaces.get(&about.namespace).and_then(names);
-        let key = |name: &String| Key {
-            namespace: about.namespace.clone(),
-            name: name.clone(),
-        };
-        names.into_iter().flatten().map(key).collect()
+        names.into_iter().flatten().map(String::as_str)
     }
 }
 
@@ -293,13 +294,13 @@ mod tests {
                 }
                 for (name, selector) in &services {
                     let members = pods.iter().filter(|(_, labels)| matches(selector, labels));
-                    let members: Vec<Key> = members.map(|(pod, _)| key(pod)).collect();
-                    prop_assert_eq!(index.pods_of(&key(name)), members);
+                    let members: Vec<_> = members.map(|(pod, _)| pod.to_string()).collect();
+                    prop_assert!(index.pods_of(&key(name)).eq(members));
                 }
                 for name in 0..4_u8 {
                     let of = slices.iter().filter(|(_, service)| **service == name.to_string());
-                    let of: Vec<Key> = of.map(|(slice, _)| key(slice)).collect();
-                    prop_assert_eq!(index.slices_of(&key(name)), of);
+                    let of: Vec<_> = of.map(|(slice, _)| slice.to_string()).collect();
+                    prop_assert!(index.slices_of(&key(name)).eq(of));
                 }
             }
             for name in 0..6_u8 {

@@ -13,8 +13,8 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
-use super::endpoint::{changed_at, endpoint, is_published, ports, publishes_not_ready};
-use super::fill::{Endpoints, Filled, Identity, fill};
+use super::endpoint::{changed_at, endpoint, fixed_ports, ports, publishes_not_ready};
+use super::fill::{Endpoints, Filled, Wanted, fill, pod_name};
 use super::{
     Family, HEADLESS, MANAGED_BY, MANAGER, Place, SERVICE_NAME, TRIGGER_TIME, is_external_name,
 };
@@ -119,52 +119,59 @@ fn ports_of(slice: &EndpointSlice) -> PortSet {
 
 /// Endpoints with the same ports.
 #[derive(Debug, Default)]
-struct Group {
+struct Group<'a> {
     ports: Vec<EndpointPort>,
-    endpoints: Endpoints,
+    endpoints: Endpoints<'a>,
 }
 
 /// What the slices of one family should be.
 struct Draft<'a> {
     service: &'a Service,
     family: Family,
-    groups: BTreeMap<PortSet, Group>,
-    /// When the Pod behind an endpoint came into the state that it is in.
-    changed: BTreeMap<Identity, Timestamp>,
+    groups: BTreeMap<PortSet, Group<'a>>,
     labels: BTreeMap<String, String>,
 }
 
 impl<'a> Draft<'a> {
     fn new(scene: &Scene<'a>, family: Family) -> Self {
+        let service = scene.service;
         let mut draft = Self {
-            service: scene.service,
+            service,
             family,
             groups: BTreeMap::new(),
-            changed: BTreeMap::new(),
-            labels: labels(scene.service),
+            labels: labels(service),
         };
-        for pod in scene.pods.iter().filter(|pod| is_published(pod)) {
+        let fixed = fixed_ports(service);
+        let mut all = Endpoints::new();
+        for pod in scene.pods.iter().filter(|pod| !meta::is_finished(pod)) {
             let place = meta::node_name(pod).and_then(|node| (scene.place)(node));
             // Whoever is on a node that is not there will not answer.
-            if place.is_some() || publishes_not_ready(scene.service) {
-                draft.add(pod, place.as_ref());
+            if place.is_none() && !publishes_not_ready(service) {
+                continue;
             }
+            let Some(endpoint) = endpoint(service, pod, place.as_ref(), family) else {
+                continue;
+            };
+            let since = changed_at(pod);
+            let (name, wanted) = (meta::name(&pod.metadata), Wanted { endpoint, since });
+            if fixed.is_some() {
+                all.insert(name, wanted);
+            } else {
+                draft.add(name, wanted, ports(service, pod));
+            }
+        }
+        if let Some(ports) = fixed.filter(|_| !all.is_empty()) {
+            let endpoints = all;
+            let group = Group { ports, endpoints };
+            draft.groups.insert(port_set(&group.ports), group);
         }
         draft
     }
 
-    fn add(&mut self, pod: &Pod, place: Option<&Place>) {
-        let Some(endpoint) = endpoint(self.service, pod, place, self.family) else {
-            return;
-        };
-        let ports = ports(self.service, pod);
-        let identity = Identity::of(&endpoint);
-        if let Some(time) = changed_at(pod) {
-            self.changed.insert(identity.clone(), time);
-        }
+    fn add(&mut self, name: &'a str, wanted: Wanted, ports: Vec<EndpointPort>) {
         let group = self.groups.entry(port_set(&ports)).or_default();
         group.ports = ports;
-        group.endpoints.insert(identity, endpoint);
+        group.endpoints.insert(name, wanted);
     }
 
     /// What must be written so that the slices of the family become this.
@@ -227,9 +234,9 @@ impl<'a> Draft<'a> {
     /// The ports of the first endpoint of a slice that is still wanted.
     fn home(&self, slice: &EndpointSlice) -> Option<PortSet> {
         slice.endpoints.iter().flatten().find_map(|endpoint| {
-            let identity = Identity::of(endpoint);
+            let name = pod_name(endpoint);
             let mut groups = self.groups.iter();
-            let found = groups.find(|(_, group)| group.endpoints.contains_key(&identity));
+            let found = groups.find(|(_, group)| group.endpoints.contains_key(name));
             found.map(|(set, _)| set.clone())
         })
     }
@@ -242,7 +249,7 @@ impl<'a> Draft<'a> {
     fn place(
         &self,
         ports: Vec<EndpointPort>,
-        endpoints: Vec<Endpoint>,
+        endpoints: Vec<Wanted>,
         spare: &mut Vec<Arc<EndpointSlice>>,
         writes: &mut Writes,
     ) {
@@ -265,7 +272,7 @@ impl<'a> Draft<'a> {
         writes.update.push(update);
     }
 
-    fn created(&self, ports: Vec<EndpointPort>, endpoints: Vec<Endpoint>) -> EndpointSlice {
+    fn created(&self, ports: Vec<EndpointPort>, endpoints: Vec<Wanted>) -> EndpointSlice {
         let metadata = &self.service.metadata;
         let mut slice = EndpointSlice {
             metadata: ObjectMeta {
@@ -280,7 +287,7 @@ impl<'a> Draft<'a> {
             endpoints: None,
         };
         note_time(&mut slice, self.trigger(&[], &endpoints));
-        slice.endpoints = Some(endpoints);
+        slice.endpoints = Some(bare(endpoints));
         slice
     }
 
@@ -288,7 +295,7 @@ impl<'a> Draft<'a> {
         &self,
         slice: &EndpointSlice,
         ports: Option<Vec<EndpointPort>>,
-        endpoints: Vec<Endpoint>,
+        endpoints: Vec<Wanted>,
     ) -> EndpointSlice {
         let before = slice.endpoints.as_deref().unwrap_or_default();
         let time = self.trigger(before, &endpoints);
@@ -298,7 +305,7 @@ impl<'a> Draft<'a> {
             metadata,
             address_type: slice.address_type.clone(),
             ports,
-            endpoints: Some(endpoints),
+            endpoints: Some(bare(endpoints)),
         };
         note_time(&mut slice, time);
         slice
@@ -306,23 +313,24 @@ impl<'a> Draft<'a> {
 
     /// When the earliest change happened that a slice is written for, as far as a Pod tells: a Pod
     /// that comes, or that changes its state.
-    fn trigger(&self, before: &[Endpoint], after: &[Endpoint]) -> Option<Timestamp> {
-        let before: BTreeMap<Identity, &Endpoint> = before
-            .iter()
-            .map(|endpoint| (Identity::of(endpoint), endpoint))
-            .collect();
+    fn trigger(&self, before: &[Endpoint], after: &[Wanted]) -> Option<Timestamp> {
+        let before = before.iter().map(|old| (pod_name(old), old));
+        let before: BTreeMap<&str, &Endpoint> = before.collect();
         let made = meta::created(&self.service.metadata);
-        let times = after.iter().filter_map(|endpoint| {
-            let identity = Identity::of(endpoint);
-            let changed = self.changed.get(&identity).copied();
-            match before.get(&identity) {
+        let times = after.iter().filter_map(|wanted| {
+            let endpoint = &wanted.endpoint;
+            match before.get(pod_name(endpoint)) {
                 Some(old) if old.conditions == endpoint.conditions => None,
-                Some(_) => changed,
-                None => changed.map(|time| time.max(made)),
+                Some(_) => wanted.since,
+                None => wanted.since.map(|time| time.max(made)),
             }
         });
         times.min()
     }
+}
+
+fn bare(endpoints: Vec<Wanted>) -> Vec<Endpoint> {
+    endpoints.into_iter().map(|one| one.endpoint).collect()
 }
 
 /// The labels of all slices of a Service: its own, and those that are kept for this.
