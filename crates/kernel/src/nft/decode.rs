@@ -211,9 +211,17 @@ mod tests {
 
     const FIRST: Reg = Reg(0);
 
+    fn is_read_as_written(all: &[Expr]) {
+        for expr in all {
+            let mut w = Writer::default();
+            expr.write(&mut w);
+            assert_eq!(Expr::read(w.bytes()), *expr);
+        }
+    }
+
     #[test]
-    fn every_expression_is_read_as_it_was_written() {
-        let all = [
+    fn what_registers_hold_is_read_as_it_was_written() {
+        is_read_as_written(&[
             Expr::Meta {
                 key: MetaKey::IifGroup,
                 to: FIRST,
@@ -287,6 +295,12 @@ mod tests {
             Expr::Refuse(Refusal::Reset),
             Expr::Refuse(Refusal::PortUnreachable),
             Expr::Verdict(Verdict::Jump("c".to_owned())),
+        ]);
+    }
+
+    #[test]
+    fn what_is_done_is_read_as_it_was_written() {
+        is_read_as_written(&[
             Expr::Lookup {
                 set: "a".to_owned(),
                 from: FIRST,
@@ -315,12 +329,7 @@ mod tests {
             Expr::Verdict(Verdict::Drop),
             Expr::Verdict(Verdict::Goto("c".to_owned())),
             Expr::Other("quota".to_owned()),
-        ];
-        for expr in all {
-            let mut w = Writer::default();
-            expr.write(&mut w);
-            assert_eq!(Expr::read(w.bytes()), expr);
-        }
+        ]);
     }
 
     #[test]

@@ -234,3 +234,14 @@ pub(crate) enum Expr {
     /// Something that we never ask for.
     Other(String),
 }
+
+impl Expr {
+    /// The set or map that it is about.
+    pub(crate) fn set(&self) -> Option<&str> {
+        match self {
+            Expr::Lookup { set, .. } | Expr::Remember { set, .. } => Some(set),
+            Expr::Dispatch { map, .. } => Some(map),
+            _ => None,
+        }
+    }
+}

@@ -25,7 +25,8 @@ pub(crate) use expr::{
 pub(crate) use read::{Reader, TableState};
 pub(crate) use socket::{Answer, Nft, Refusal};
 pub(crate) use spec::{
-    ChainKind, ChainSpec, Element, Field, Hook, Remembers, Rule, SetSpec, TableSpec, VerdictMap,
+    ChainKind, ChainSpec, Element, Field, Hook, Remembers, Rule, SetSpec, TableSpec,
+    VerdictElement, VerdictMap,
 };
 pub(crate) use watch::TableWatch;
 pub(crate) use write::{Item, Message};

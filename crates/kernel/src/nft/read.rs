@@ -1,10 +1,9 @@
 //! Tables as the kernel holds them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::decode::{read_all, read_verdict};
-use super::expr::Verdict;
-use super::spec::{ChainKind, ChainSpec, Hook, Rule, SetShape, SetSpec, TableSpec};
+use super::spec::{ChainKind, ChainSpec, Hook, Rule, SetShape, SetSpec, TableSpec, VerdictElement};
 use super::{TYPE_VERDICT, TableFamily, attr, kind};
 use crate::error::KernelError;
 use crate::netfilter::{Netfilter, Reply, Subsystem, Writer, attributes, find, text, u32_be};
@@ -16,7 +15,7 @@ pub(crate) struct TableState {
     flags: u32,
     chains: Vec<ChainSpec>,
     /// Chains that are not as any of ours can be: another type or policy.
-    odd: bool,
+    odd: BTreeSet<String>,
     sets: BTreeMap<String, SetShape>,
     /// The maps of verdicts with their elements.
     verdicts: BTreeMap<String, Vec<VerdictElement>>,
@@ -31,9 +30,12 @@ impl TableState {
         self.flags & 1 != 0
     }
 
-    /// The names of the chains.
-    pub(crate) fn chains(&self) -> impl Iterator<Item = &str> {
-        self.chains.iter().map(|chain| chain.name.as_str())
+    /// The chains, each with whether any of ours can be like that.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = (&ChainSpec, bool)> {
+        let ordinary = |chain: &ChainSpec| !self.odd.contains(&chain.name);
+        self.chains
+            .iter()
+            .map(move |chain| (chain, ordinary(chain)))
     }
 
     /// The sets that `spec` does not have, or has otherwise.
@@ -52,9 +54,10 @@ impl TableState {
         self.sets.get(set.name.as_ref()) == Some(&set.shape())
     }
 
-    /// The names of the maps of verdicts.
-    pub(crate) fn verdict_maps(&self) -> impl Iterator<Item = &str> {
-        self.verdicts.keys().map(String::as_str)
+    /// The maps of verdicts with their elements.
+    pub(crate) fn verdict_maps(&self) -> impl Iterator<Item = (&str, &[VerdictElement])> {
+        let maps = self.verdicts.iter();
+        maps.map(|(name, elements)| (name.as_str(), elements.as_slice()))
     }
 
     /// Whether a counter is there.
@@ -72,7 +75,7 @@ impl TableState {
         if self.flags != 0 {
             return Some("the table is asleep or owned".to_owned());
         }
-        if self.odd || self.chains.len() != spec.chains.len() {
+        if !self.odd.is_empty() || self.chains.len() != spec.chains.len() {
             return Some("there are other chains".to_owned());
         }
         for wanted in &spec.chains {
@@ -100,9 +103,6 @@ impl TableState {
             .or(counter.map(|name| format!("counter {name} is missing")))
     }
 }
-
-/// Key and verdict of an element.
-type VerdictElement = (Vec<u8>, Verdict);
 
 /// Key and value of an element; the value is empty in a set.
 pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
@@ -145,7 +145,8 @@ impl Reader {
             rules.push(rule);
         }
         let chains = self.of_table(kind::GET_CHAIN, family, &all, table, read_chain)?;
-        let odd = chains.iter().any(|(_, ordinary)| !ordinary);
+        let odd = chains.iter().filter(|(_, ordinary)| !ordinary);
+        let odd = odd.map(|(chain, _)| chain.name.clone()).collect();
         let chains = chains.into_iter().map(|(mut chain, _)| {
             chain.rules = of_chain.remove(&chain.name).unwrap_or_default();
             chain

@@ -151,12 +151,15 @@ pub(super) struct SetShape {
     pub(super) size: Option<u32>,
 }
 
+/// Key and verdict of an element.
+pub(crate) type VerdictElement = (Vec<u8>, Verdict);
+
 /// A map that leads to verdicts: part of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VerdictMap {
     pub(crate) name: String,
     pub(crate) key: Vec<Field>,
-    pub(crate) elements: Vec<(Vec<u8>, Verdict)>,
+    pub(crate) elements: Vec<VerdictElement>,
 }
 
 /// An element of a set.

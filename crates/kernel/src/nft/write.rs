@@ -3,7 +3,10 @@
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 
 use super::encode::write_verdict_data;
-use super::spec::{ChainSpec, Element, Hook, Rule, SetSpec, VerdictMap, bytes_of, type_of};
+use super::expr::Verdict;
+use super::spec::{
+    ChainSpec, Element, Hook, Rule, SetSpec, VerdictElement, VerdictMap, bytes_of, type_of,
+};
 use super::{OBJECT_COUNTER, SET_MAP, TYPE_VERDICT, TableFamily, attr, kind};
 use crate::netfilter::Writer;
 
@@ -115,10 +118,12 @@ impl Message {
         })
     }
 
-    /// Deletes all rules of a table.
-    pub(crate) fn delete_rules(family: TableFamily, table: &str) -> Message {
-        let what = format!("delete the rules of table {table}");
-        Message::new(kind::DEL_RULE, family, 0, table, what, |_| {})
+    /// Deletes all rules of a chain.
+    pub(crate) fn delete_rules(family: TableFamily, table: &str, chain: &str) -> Message {
+        let what = format!("delete the rules of chain {chain}");
+        Message::new(kind::DEL_RULE, family, 0, table, what, |w| {
+            w.put_text(attr::RULE_CHAIN, chain);
+        })
     }
 
     /// Makes a set or map. `id` is unique in the transaction.
@@ -163,21 +168,29 @@ impl Message {
         })
     }
 
-    /// Adds the elements of a map of verdicts.
-    pub(crate) fn fill_verdict_map(family: TableFamily, table: &str, map: &VerdictMap) -> Message {
-        let what = format!("fill map {}", map.name);
+    /// Adds elements to a map of verdicts.
+    pub(crate) fn add_verdicts<'a>(
+        family: TableFamily,
+        table: &str,
+        map: &str,
+        elements: impl Iterator<Item = &'a VerdictElement>,
+    ) -> Message {
+        let what = format!("add to map {map}");
         Message::new(kind::NEW_ELEMENT, family, NLM_F_CREATE, table, what, |w| {
-            w.put_text(attr::ELEMENTS_SET, &map.name);
-            w.nest(attr::ELEMENTS, |w| {
-                for (key, verdict) in &map.elements {
-                    w.nest(attr::LIST_ELEM, |w| {
-                        w.nest(attr::ELEM_KEY, |w| {
-                            w.put(attr::DATA_VALUE, key);
-                        });
-                        w.nest(attr::ELEM_DATA, |w| write_verdict_data(w, verdict));
-                    });
-                }
-            });
+            write_verdicts(w, map, elements.map(|(key, verdict)| (key, Some(verdict))));
+        })
+    }
+
+    /// Removes elements from a map of verdicts.
+    pub(crate) fn remove_verdicts<'a>(
+        family: TableFamily,
+        table: &str,
+        map: &str,
+        elements: impl Iterator<Item = &'a VerdictElement>,
+    ) -> Message {
+        let what = format!("remove from map {map}");
+        Message::new(kind::DEL_ELEMENT, family, 0, table, what, |w| {
+            write_verdicts(w, map, elements.map(|(key, _)| (key, None)));
         })
     }
 
@@ -229,6 +242,26 @@ enum Step {
     Remove,
     /// Remove if it is there.
     Destroy,
+}
+
+fn write_verdicts<'a>(
+    w: &mut Writer,
+    map: &str,
+    elements: impl Iterator<Item = (&'a Vec<u8>, Option<&'a Verdict>)>,
+) {
+    w.put_text(attr::ELEMENTS_SET, map);
+    w.nest(attr::ELEMENTS, |w| {
+        for (key, verdict) in elements {
+            w.nest(attr::LIST_ELEM, |w| {
+                w.nest(attr::ELEM_KEY, |w| {
+                    w.put(attr::DATA_VALUE, key);
+                });
+                if let Some(verdict) = verdict {
+                    w.nest(attr::ELEM_DATA, |w| write_verdict_data(w, verdict));
+                }
+            });
+        }
+    });
 }
 
 fn write_hook(w: &mut Writer, hook: &Hook) {

@@ -5,12 +5,14 @@
 //! Chains and rules follow from the one [`FirewallRow`], which is noted beside the first rule;
 //! every other row is elements of sets. Tables of other names are never touched.
 //!
-//! Rules are replaced in one transaction in which the sets stay: there is no moment without them.
+//! Rules are replaced in one transaction in which the sets stay, chain by chain where one differs:
+//! there is no moment without them.
 
 mod bridge;
 mod commit;
 mod observe;
 mod parts;
+mod rebuild;
 mod reserved;
 mod rules;
 mod services;
@@ -35,9 +37,7 @@ use super::RowFailure;
 use crate::conntrack::{FlowSelector, forget};
 use crate::error::KernelError;
 use crate::netlink::Netlink;
-use crate::nft::{
-    Element, Item, Message, Nft, Reader, TableFamily, TableSpec, TableState, TableWatch,
-};
+use crate::nft::{Element, Item, Message, Nft, Reader, TableFamily, TableState, TableWatch};
 
 /// The link groups by which rules know devices.
 mod groups {
@@ -170,8 +170,8 @@ impl Firewall {
         }
     }
 
-    /// What makes the tables be as the row says, whatever they are now. Sets of the right shape
-    /// and counters stay as they are.
+    /// What makes the tables be as the row says, whatever they are now. What is right already stays
+    /// as it is.
     fn rebuild(&mut self, row: &FirewallRow) -> Result<Vec<Item>, KernelError> {
         let mut states = self.states()?;
         self.wake(&states)?;
@@ -179,8 +179,10 @@ impl Firewall {
         let note = tag::write(row);
         for spec in rules::tables(row) {
             let state = states.remove(&spec.family);
+            let messages = rebuild::messages(&spec, state.as_ref(), &note);
+            items.extend(messages.into_iter().map(Item::Make));
             let strays = self.strays.iter().filter(|e| e.family == spec.family);
-            table_items(&spec, state.as_ref(), strays, &note, &mut items);
+            items.extend(strays.cloned().map(Item::Remove));
         }
         items.extend(states.into_keys().map(delete_table));
         self.strays.clear();
@@ -262,57 +264,6 @@ impl Firewall {
 
 fn delete_table(family: TableFamily) -> Item {
     Item::Make(Message::delete_table(family, TABLE))
-}
-
-fn table_items<'a>(
-    spec: &TableSpec,
-    state: Option<&TableState>,
-    strays: impl Iterator<Item = &'a Element>,
-    note: &[u8],
-    items: &mut Vec<Item>,
-) {
-    let family = spec.family;
-    let mut make = |message| items.push(Item::Make(message));
-    make(Message::new_table(family, TABLE));
-    if let Some(state) = state {
-        make(Message::delete_rules(family, TABLE));
-        for map in state.verdict_maps() {
-            make(Message::empty_set(family, TABLE, map));
-            make(Message::delete_set(family, TABLE, map));
-        }
-        state
-            .chains()
-            .for_each(|chain| make(Message::delete_chain(family, TABLE, chain)));
-        state
-            .wrong_sets(spec)
-            .for_each(|set| make(Message::delete_set(family, TABLE, set)));
-    }
-    let mut ids = 1..;
-    for (set, id) in spec.sets.iter().zip(&mut ids) {
-        if !state.is_some_and(|state| state.has_set(set)) {
-            make(Message::new_set(family, TABLE, set, id));
-        }
-    }
-    for name in &spec.counters {
-        if !state.is_some_and(|state| state.has_counter(name)) {
-            make(Message::new_counter(family, TABLE, name));
-        }
-    }
-    for chain in &spec.chains {
-        make(Message::new_chain(family, TABLE, chain));
-    }
-    for (map, id) in spec.verdicts.iter().zip(&mut ids) {
-        make(Message::new_verdict_map(family, TABLE, map, id));
-        make(Message::fill_verdict_map(family, TABLE, map));
-    }
-    for chain in &spec.chains {
-        for (i, rule) in chain.rules.iter().enumerate() {
-            let noted = i == 0 && (family, chain.name.as_str()) == NOTED;
-            let note = if noted { note } else { &[] };
-            make(Message::new_rule(family, TABLE, &chain.name, rule, note));
-        }
-    }
-    items.extend(strays.cloned().map(Item::Remove));
 }
 
 /// Which changes.

@@ -89,16 +89,28 @@ pub(crate) fn without_filters(mut changes: ChangeSet) -> ChangeSet {
     changes.cluster_nets.clear();
     changes.port_guards.clear();
     changes.host_ports.clear();
+    changes.backends.clear();
+    changes.members.clear();
+    changes.source_ranges.clear();
+    changes.frontends.clear();
+    changes.cluster_ips.clear();
+    changes.local_pods.clear();
     changes
 }
 
-const FILTERS: [&str; 6] = [
+const FILTERS: [&str; 12] = [
     "firewall",
     "vteps",
     "inner-sources",
     "cluster-nets",
     "port-guards",
     "host-ports",
+    "backends",
+    "members",
+    "source-ranges",
+    "frontends",
+    "cluster-ips",
+    "local-pods",
 ];
 
 pub(crate) struct Rig {

@@ -129,20 +129,11 @@ impl Balanced {
 
     /// Lays the backends of a group in slots; says how many.
     pub(crate) fn lay(&mut self, group: GroupId, targets: &[SocketAddr]) -> u8 {
-        let old: Vec<BackendKey> = self
-            .rig
-            .planned
-            .backends
-            .iter()
-            .map(|row| row.key)
-            .filter(|key| key.group == group)
-            .collect();
-        old.iter()
-            .for_each(|key| drop(self.rig.planned.backends.remove(key)));
-        let old: Vec<MemberRow> = self.rig.planned.members.iter().copied().collect();
-        for row in old.iter().filter(|row| row.group == group) {
-            self.rig.planned.members.remove(row);
-        }
+        let planned = &mut self.rig.planned;
+        let others = planned.backends.iter().filter(|r| r.key.group != group);
+        planned.backends = others.cloned().collect();
+        let others = planned.members.iter().filter(|r| r.group != group);
+        planned.members = others.copied().collect();
         let count = u16::try_from(targets.len()).expect("few");
         let dense = count.next_power_of_two().trailing_zeros();
         let sparse = u32::from(count) * 4 / 3;

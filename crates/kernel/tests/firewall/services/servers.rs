@@ -150,11 +150,7 @@ pub(crate) fn udp_client(from: &Netns, to: SocketAddr) -> UdpSocket {
 }
 
 pub(crate) fn ask_udp(socket: &UdpSocket, payload: &[u8]) -> io::Result<Answer> {
-    match socket.send(payload) {
-        // A filter of this host took it, and said so by ICMP.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-        sent => drop(sent?),
-    }
+    socket.send(payload)?;
     let mut buffer = [0; 256];
     let length = socket.recv(&mut buffer)?;
     Answer::read(&buffer[..length])

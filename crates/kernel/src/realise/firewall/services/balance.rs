@@ -110,15 +110,19 @@ enum Slot {
 fn draws(view: View, family: Family, slots: u8) -> Vec<Rule> {
     let all = 1u32 << slots;
     let any = |count| std::iter::repeat_with(move || Slot::Below(all)).take(count);
-    let tries: Vec<Slot> = match slots {
-        0 => vec![Slot::This(0)],
+    let mut tries: Vec<Slot> = match slots {
+        0 => vec![],
         // Both are filled.
         1 => any(1).collect(),
         _ if slots <= DENSE_SLOTS => any(DENSE_DRAWS).chain([Slot::Below(all / 2)]).collect(),
-        _ => any(SPARSE_DRAWS)
-            .chain([Slot::This(FALLBACK_SLOT.into())])
-            .collect(),
+        _ => any(SPARSE_DRAWS).collect(),
     };
+    // One of these is filled in every group, also in one that has just become another kind.
+    let sure = [Slot::This(0), Slot::This(FALLBACK_SLOT.into())];
+    match slots <= DENSE_SLOTS {
+        true => tries.extend(sure),
+        false => tries.extend(sure.into_iter().rev()),
+    }
     tries
         .into_iter()
         .map(|slot| draw(view, family, &slot))
@@ -148,20 +152,34 @@ fn draw(view: View, family: Family, slot: &Slot) -> Rule {
         .translate(family)
 }
 
-/// Where the port of a target is, behind its address.
-fn behind_address(address: Reg, family: Family) -> Reg {
-    Reg(address.0 + address_field(family).words())
+/// Where the key of a memory is.
+const CLIENT: Reg = Reg(10);
+
+/// Where a backend that is remembered is: nothing first, then address and port, right before the
+/// group.
+#[derive(Clone, Copy)]
+struct Remembered {
+    first: Reg,
+    address: Reg,
+    port: Reg,
 }
 
-/// Where the key of a memory begins: right before the group.
-fn client(family: Family) -> Reg {
-    Reg(GROUP.0 - 2 - address_field(family).words())
+impl Remembered {
+    fn of(family: Family) -> Remembered {
+        let port = GROUP.0 - 1;
+        let address = port - address_field(family).words();
+        Remembered {
+            first: Reg(address - 1),
+            address: Reg(address),
+            port: Reg(port),
+        }
+    }
 }
 
 impl When {
     /// The key by which the client of the frontend at hand is remembered.
-    pub(super) fn client(self, family: Family) -> When {
-        let (when, behind) = self.key_at(client(family), &[Part::Source(family)]);
+    fn client(self, family: Family) -> When {
+        let (when, behind) = self.key_at(CLIENT, &[Part::Source(family)]);
         when.push(Expr::Mask {
             from: GROUP,
             to: behind,
@@ -169,24 +187,40 @@ impl When {
         })
     }
 
-    /// And it is remembered; its backend is where the frontend's word was.
+    /// And the client is remembered, with a backend.
     fn remembered(self, seconds: u32, family: Family) -> When {
-        self.client(family).push(Expr::Lookup {
-            set: memory(seconds, family),
-            from: client(family),
-            to: Some(CLASS),
-            invert: false,
-        })
+        let at = Remembered::of(family);
+        self.client(family)
+            .blank(at.address, address_field(family).words().into())
+            .blank(at.port, 1)
+            .push(Expr::Lookup {
+                set: memory(seconds, family),
+                from: CLIENT,
+                to: Some(at.first),
+                invert: false,
+            })
     }
 
-    /// And the backend at hand is remembered, or the client forgotten.
-    pub(super) fn remember(self, op: SetOp, seconds: u32, family: Family) -> When {
+    fn memory(self, op: SetOp, seconds: u32, family: Family) -> Rule {
         self.push(Expr::Remember {
             op,
             set: memory(seconds, family),
-            key: client(family),
-            value: CLASS,
+            key: CLIENT,
+            value: Remembered::of(family).first,
         })
+        .end()
+    }
+
+    /// Then the client of the frontend at hand is remembered with the backend to which the packet
+    /// goes now.
+    pub(super) fn remember(self, seconds: u32, family: Family) -> Rule {
+        let at = Remembered::of(family);
+        let backend = [Part::Destination(family), Part::Port];
+        let (when, _) = self
+            .client(family)
+            .blank(at.first, 1)
+            .key_at(at.address, &backend);
+        when.memory(SetOp::Update, seconds, family)
     }
 }
 
@@ -198,21 +232,22 @@ fn keep(view: View, family: Family, seconds: u32) -> Vec<Rule> {
             .frontend(Sent::Now, view, family)
             .remembered(seconds, family)
     };
+    let at = Remembered::of(family);
     let there = known().push(Expr::Lookup {
         set: members(family).to_owned(),
-        from: GROUP,
+        from: at.address,
         to: None,
         invert: false,
     });
     let again = there
         .push(Expr::Dnat {
             family,
-            address: CLASS,
-            port: behind_address(CLASS, family),
+            address: at.address,
+            port: at.port,
         })
         .end();
-    vec![
-        again,
-        known().remember(SetOp::Delete, seconds, family).end(),
-    ]
+    let gone = known()
+        .blank(at.first, 1)
+        .memory(SetOp::Delete, seconds, family);
+    vec![again, gone]
 }

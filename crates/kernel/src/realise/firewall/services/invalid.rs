@@ -27,10 +27,13 @@ pub(in crate::realise::firewall) fn chains(row: &FirewallRow, pods: u32) -> Vec<
     };
     let of_pods = [drop(When::from_group), drop(When::to_group)].concat();
     let of_cluster = [&drop(When::from_group)[..], &of_cluster(row)].concat();
+    // A packet for a Service that was not translated would go round and round.
+    let round = When::to_loopback().drop(DropReason::ServiceUnknown);
+    let forwarded = [only(OF_PODS), vec![round]].concat();
     vec![
         inner(OF_PODS, of_pods),
         inner(OF_CLUSTER, of_cluster),
-        filter("invalid-forward", FORWARD, 0, only(OF_PODS)),
+        filter("invalid-forward", FORWARD, 0, forwarded),
         filter("invalid-input", INPUT, 0, only(OF_CLUSTER)),
     ]
 }

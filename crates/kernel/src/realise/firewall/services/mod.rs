@@ -20,9 +20,10 @@ use super::sets::services::frontends;
 use super::words::When;
 use crate::nft::{Expr, Field, Reg, VerdictMap};
 
-/// Where the group of a frontend is found, behind the longest key.
+/// Where what a frontend leads to is found, behind the longest key: nothing first, then the group,
+/// then the word, whose place a slot takes.
+const LED: Reg = Reg(7);
 const GROUP: Reg = Reg(8);
-/// Where its word is found: behind the group. A slot takes its place.
 const CLASS: Reg = Reg(10);
 /// Both views: what only the traffic from elsewhere is led by comes first.
 const VIEWS: [View; 2] = [View::Outside, View::Everyone];
@@ -63,12 +64,22 @@ impl When {
             ],
         };
         let (when, _) = self.key_at(Reg(0), &parts);
-        when.push(Expr::Lookup {
+        when.blank(GROUP, 2).blank(CLASS, 1).push(Expr::Lookup {
             set: frontends(view, family).to_owned(),
             from: Reg(0),
-            to: Some(GROUP),
+            to: Some(LED),
             invert: false,
         })
+    }
+
+    /// Puts zeros in some words before a look-up fills them.
+    ///
+    /// The kernel does not need it. Tools that print rules need to know how long a register is that
+    /// is read, and do not where only a look-up has filled it: nft 1.0 aborts then. They know of the
+    /// first word that a look-up fills only, so nothing is ever kept there that is read.
+    fn blank(self, to: Reg, words: usize) -> When {
+        let value = vec![0; 4 * words];
+        self.push(Expr::Value { to, value })
     }
 
     /// Then some bits of the frontend's word decide.

@@ -4,12 +4,11 @@
 use ipnet::IpNet;
 use seaway_model::{Family, FirewallRow, ServiceRules, View};
 
-use super::super::parts::Part;
 use super::super::rules::inner;
 use super::super::sets::services::Class;
 use super::super::words::When;
-use super::{CLASS, Sent, by_word, name};
-use crate::nft::{ChainSpec, Rule, SetOp, Verdict, VerdictMap};
+use super::{Sent, by_word, name};
+use crate::nft::{ChainSpec, Rule, Verdict, VerdictMap};
 
 /// Remembers which backend a client got.
 pub(in crate::realise::firewall) const REMEMBER: &str = "remember";
@@ -61,14 +60,10 @@ fn began_at_frontend(view: View, family: Family) -> When {
         .frontend(Sent::First, view, family)
 }
 
-/// The backend is where the packet goes now.
 fn remember(family: Family, seconds: u32) -> Rule {
-    let when = When::always()
+    When::always()
         .frontend(Sent::First, View::Everyone, family)
-        .client(family);
-    let backend = [Part::Destination(family), Part::Port];
-    let (when, _) = when.key_at(CLASS, &backend);
-    when.remember(SetOp::Update, seconds, family).end()
+        .remember(seconds, family)
 }
 
 /// What is looked at before all else that is led to another destination.

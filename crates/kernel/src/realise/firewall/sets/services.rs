@@ -1,6 +1,8 @@
 //! Services: frontends, the backends behind them, and what goes with both.
 //!
-//! What a frontend's element leads to is its group and one word that says all else ([`Class`]).
+//! What a frontend's element leads to is its group and one word that says all else ([`Class`]). Values
+//! that rules read in parts begin with a word of nothing, for the sake of tools that print rules
+//! (see `When::blank`).
 
 use std::borrow::Cow;
 
@@ -138,11 +140,12 @@ pub(super) fn sets(family: Family) -> Vec<SetSpec> {
     let socket = [address, Field::Port];
     let at = [address, Field::Protocol, Field::Port];
     let slot = [Field::Number; 3];
-    let frontends = |view| map(frontends(view, family), at.to_vec(), slot.to_vec());
+    let led = [Field::Number; 4];
+    let frontends = |view| map(frontends(view, family), at.to_vec(), led.to_vec());
     let range = [&at[..], &[Field::Number, address]].concat();
     vec![
         map(backends(family), slot.to_vec(), socket.to_vec()),
-        set(members(family), [&GROUP[..], &socket].concat()),
+        set(members(family), [&socket[..], &GROUP].concat()),
         set(source_ranges(family), range),
         frontends(View::Everyone),
         frontends(View::Outside),
@@ -156,7 +159,7 @@ pub(super) fn memories(rules: &ServiceRules) -> Vec<SetSpec> {
     let of = |seconds, family| SetSpec {
         name: Cow::Owned(memory(seconds, family)),
         key: [&[address_field(family)][..], &GROUP].concat(),
-        value: vec![address_field(family), Field::Port],
+        value: vec![Field::Number, address_field(family), Field::Port],
         remembers: Some(Remembers {
             seconds,
             size: CLIENTS,
@@ -206,7 +209,7 @@ pub(in crate::realise::firewall) fn of_frontend(row: &FrontendRow) -> Vec<Elemen
     let (group, class) = Class::of(row);
     let set = frontends(view, Family::of(address));
     let at = key().address(address).port(protocol, port);
-    vec![inet(set, at, key().group(group).number(class.0))]
+    vec![inet(set, at, key().number(0).group(group).number(class.0))]
 }
 
 /// The frontend of an element.
@@ -223,6 +226,7 @@ pub(in crate::realise::firewall) fn read_frontend(
         view,
     };
     let mut parts = Parts(&element.value);
+    (parts.number()? == 0).then_some(())?;
     let group = parts.group()?;
     let (action, guarded) = Class(parts.number()?).read(group)?;
     Some(FrontendRow {
@@ -256,7 +260,7 @@ pub(in crate::realise::firewall) fn read_backend(
 /// The element of a backend that clients may keep.
 pub(in crate::realise::firewall) fn of_member(row: &MemberRow) -> Vec<Element> {
     let set = members(Family::of(row.target.ip()));
-    vec![inet(set, key().group(row.group).socket(row.target), key())]
+    vec![inet(set, key().socket(row.target).group(row.group), key())]
 }
 
 /// The row of an element.
@@ -265,8 +269,8 @@ pub(in crate::realise::firewall) fn read_member(
     parts: &mut Parts<'_>,
 ) -> Option<MemberRow> {
     Some(MemberRow {
-        group: parts.group()?,
         target: parts.socket(family)?,
+        group: parts.group()?,
     })
 }
 
