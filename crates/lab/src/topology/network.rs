@@ -162,7 +162,7 @@ impl Network {
         let usual = Network::default();
         let cidrs = self.service_cidrs().into_iter();
         let mut flags: Vec<String> = cidrs.map(|cidr| format!("--service-cidr={cidr}")).collect();
-        flags.push("--dns".to_owned());
+        flags.extend(["--dns", "--dns-upstream=none"].map(str::to_owned));
         if self.wiring != usual.wiring {
             flags.push(format!("--wiring={}", self.wiring));
         }
@@ -272,6 +272,7 @@ mod tests {
                 "--service-cidr=10.96.0.0/16",
                 "--service-cidr=fd00:10:96::/112",
                 "--dns",
+                "--dns-upstream=none",
                 "--wiring=bridge",
                 "--transport=vxlan",
                 "--vxlan-underlay=ipv6"
