@@ -63,10 +63,15 @@ impl Keeper {
                 _ => false,
             };
             self.uplink_due |= events.iter().any(own);
+            self.ports_due |= events.iter().any(is_of_service);
             let before = state.planner.pod_cidrs().to_vec();
             let mut changes = ChangeSet::default();
             for event in events {
-                changes.append(state.cluster(event));
+                let more = state.cluster(event);
+                // Before, all that counts is what there is in the end.
+                if state.synced {
+                    changes.append(more);
+                }
             }
             let new_gateways = state.synced && state.planner.pod_cidrs() != before;
             let touched = std::mem::take(&mut state.touched);
@@ -159,6 +164,7 @@ impl Keeper {
                 "there is a way to the Pods of every node again".to_owned()
             }),
         }
+        self.ports_due = true;
         self.tell_objects();
         bridged::look(&self.shared);
         strangers::look(&self.shared, port);
@@ -186,6 +192,14 @@ impl Keeper {
             }),
         }
     }
+}
+
+/// A Service may have got ports or lost them.
+fn is_of_service(event: &ClusterEvent) -> bool {
+    matches!(
+        event,
+        ClusterEvent::ServiceUpsert(_) | ClusterEvent::ServiceDelete(_)
+    )
 }
 
 /// The nodes to which packets must be smaller than the uplink takes, in one line, if there are any.

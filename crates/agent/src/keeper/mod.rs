@@ -86,6 +86,8 @@ pub(crate) struct Keeper {
     lost: Vec<Attachment>,
     /// When the objects of the cluster are to be looked at again.
     look_due: Option<Instant>,
+    /// The ports of Services are to be looked at again, too.
+    ports_due: bool,
     /// The objects of which people have been told.
     told_objects: BTreeSet<String>,
 }
@@ -125,6 +127,7 @@ impl Keeper {
             pods: pods::Repairs::default(),
             lost: Vec::new(),
             look_due: None,
+            ports_due: true,
             told_objects: BTreeSet::new(),
         })
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use seaway_model::{FrontendRow, Protocol, ServiceName};
-use seaway_plan::check::{Finding, findings};
+use seaway_plan::check::of_services;
 use seaway_plan::{Change, ChangeSet, FlowTruth};
 
 use super::Keeper;
@@ -103,14 +103,9 @@ impl Keeper {
 
     /// Tells what does not go together among Services, each object once.
     pub(super) fn tell_objects(&mut self) {
-        let all = findings(&self.shared.lock().planner);
-        let of_services = |finding: &&Finding| {
-            ["Service ", "EndpointSlice "]
-                .iter()
-                .any(|kind| finding.object.starts_with(kind))
-        };
+        let all = of_services(&self.shared.lock().planner);
         let mut told: BTreeSet<String> = BTreeSet::new();
-        for finding in all.iter().filter(of_services) {
+        for finding in &all {
             if told.len() == OBJECTS {
                 break;
             }
@@ -127,6 +122,9 @@ impl Keeper {
             });
         }
         self.told_objects = told;
-        clashes::look(&self.shared);
+        // It asks every Service.
+        if std::mem::take(&mut self.ports_due) {
+            clashes::look(&self.shared);
+        }
     }
 }

@@ -103,6 +103,20 @@ impl Node {
     }
 }
 
+impl Node {
+    /// What was told last for a reason; waits until there is something.
+    fn told(&self, reason: &str) -> String {
+        eventually(reason, LIMIT, || {
+            let status = self.status().ok_or("no answer")?;
+            let events = status["events"].as_array().expect("a list").clone();
+            let found = events.into_iter().find(|event| event["reason"] == reason);
+            found
+                .map(|event| event["message"].to_string())
+                .ok_or("not told")
+        })
+    }
+}
+
 /// Answers at an address, for ever.
 fn serve(address: &'static str) {
     let at = SocketAddr::new(address.parse().expect("valid"), 8080);
@@ -295,22 +309,62 @@ fn s23_a_port_that_is_taken_is_told_and_had_when_it_is_free() {
     has_code(200, "127.0.0.1:10256", "/livez");
     let holder = TcpListener::bind("192.0.2.1:32000").expect("free");
     node.write(&web(balancer, BACKENDS[0], BACKENDS[2], "node: a"));
-    let told = |reason: &'static str| {
-        eventually(reason, LIMIT, || {
-            let status = node.status().ok_or("no answer")?;
-            let events = status["events"].as_array().expect("a list").clone();
-            let found = events.into_iter().find(|event| event["reason"] == reason);
-            found.ok_or("not told")
-        })
-    };
-    let event = told("ListenFailed")["message"].to_string();
+    let event = node.told("ListenFailed");
     assert!(
         event.contains("192.0.2.1:32000") && event.contains("Service x/web"),
         "{event}"
     );
     drop(holder);
     has_code(200, "192.0.2.1:32000", "/");
-    told("ListenRestored");
+    node.told("ListenRestored");
+}
+
+#[test]
+fn bad_endpoints_are_refused_and_told_and_nothing_else_suffers() {
+    let good = web("kind: ClusterIp", BACKENDS[0], BACKENDS[2], "");
+    let bad = |address: &str| {
+        format!(
+            "{good}
+- {{name: x/bad, service: x/web, family: v4, endpoints: [{{address: {address}}}],
+   ports: [{{name: t, protocol: tcp, port: 8080}}]}}
+"
+        )
+    };
+    let node = Node::start(&bad("127.0.0.1"), settings());
+    answered_by(BACKENDS[0], || ask_tcp("10.96.0.7:80"));
+    let event = node.told("ObjectRefused");
+    assert!(
+        event.contains("EndpointSlice x/bad") && event.contains("127.0.0.1"),
+        "{event}"
+    );
+    for _ in 0..20 {
+        assert_eq!(ask_tcp("10.96.0.7:80").as_deref(), Ok(BACKENDS[0]));
+    }
+    node.write(&bad("192.0.2.1"));
+    eventually("the node's own address is told of", LIMIT, || {
+        let event = node.told("ObjectRefused");
+        event.contains("192.0.2.1").then_some(()).ok_or(event)
+    });
+    node.write(&good);
+    node.told("ObjectAccepted");
+}
+
+#[test]
+fn slow_clients_hold_nobody_up_for_long() {
+    let _node = Node::start("", settings());
+    let at = "127.0.0.1:10256";
+    has_code(200, at, "/livez");
+    let address = at.parse().expect("valid");
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for _ in 0..100 {
+        let stream = TcpStream::connect_timeout(&address, LIMIT);
+        let mut stream = stream.expect("a place in the queue");
+        stream.write_all(b"GET /livez").expect("sent");
+        slow.push(stream);
+    }
+    has_code(200, at, "/livez");
+    has_code(200, "127.0.0.1:10249", "/metrics");
+    has_code(404, at, "/other");
 }
 
 #[test]

@@ -39,6 +39,16 @@ pub fn findings(planner: &Planner) -> Vec<Finding> {
     findings
 }
 
+/// Those about Services and about ports of the node. Costs nothing where nothing is wrong, however
+/// many Services there are.
+pub fn of_services(planner: &Planner) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    ports::findings(planner, &mut findings);
+    planner.service_findings(&mut findings);
+    findings.sort();
+    findings
+}
+
 pub(crate) fn finding(object: String, field: &'static str, message: String) -> Finding {
     Finding {
         object,
