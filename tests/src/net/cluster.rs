@@ -62,7 +62,7 @@ impl Cluster {
         }
         // JSON is YAML.
         let _ = writeln!(text, "services: {}", serde_json::json!(self.services));
-        let _ = writeln!(text, "slices: {}", serde_json::json!(self.slices));
+        let _ = writeln!(text, "endpointSlices: {}", serde_json::json!(self.slices));
         text
     }
 

@@ -224,14 +224,14 @@ fn outside_addresses() -> Vec<IpAddr> {
     own.chain(Family::ALL.map(outer_address)).collect()
 }
 
-/// Gives the host outside its second address, and leads those of load balancers to nodes 1 and 2,
+/// Gives the host outside its second address (never to speak from), and leads those of load balancers to nodes 1 and 2,
 /// and those of Services to node 1.
 fn lead_outer_addresses(net: &Net) {
     let [v4, v6] = Family::ALL.map(outer_address);
     ip(
         &net.fabric.outside,
         &format!(
-            "addr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\n\
+            "addr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad preferred_lft 0\n\
              route add 198.51.100.0/22 via 203.0.113.1\n\
              route add 2001:db8:100::/40 via 2001:db8:9::1\n\
              route add 10.96.0.0/16 via 203.0.113.1\n\

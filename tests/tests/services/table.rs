@@ -55,7 +55,10 @@ impl Question<'_> {
     /// Whom an endpoint must see.
     pub(crate) fn seen_by(&self, endpoint: &str) -> Seen {
         let hairpin = endpoint.split(':').next() == Some(self.from);
+        // What is led to the node that leads it goes no further, and needs no other source.
+        let is_there = endpoint == format!("node{}", self.target.entry);
         match &self.probe.expect {
+            Expect::ReachAsNode(_) if is_there => Seen::Anybody,
             Expect::Reach(_) if hairpin && !self.from.starts_with("node") => Seen::Node,
             Expect::Reach(_) => Seen::Client,
             Expect::ReachAsNode(_) => Seen::Node,
