@@ -1,5 +1,7 @@
 //! Questions read and answers written: the codec's types stop here. Pure.
 
+#[cfg(test)]
+mod property;
 mod query;
 mod reply;
 

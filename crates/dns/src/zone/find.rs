@@ -9,7 +9,8 @@
 //!    target. A headless Service without endpoints is missing.
 //! 4. A port has records if it has a name.
 //! 5. An address leads back to the Service that has it, of several to the oldest; or to the
-//!    endpoints of that address that have names of their own. Others are asked for elsewhere.
+//!    endpoints of that address that have names of their own. Other addresses of Services and Pods
+//!    are missing, and all the rest is asked for elsewhere.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -174,7 +175,7 @@ impl Zone {
     }
 
     fn pod(&self, host: &str, kind: Kind) -> Found {
-        match hosts::address(host).filter(|address| self.networks.contains(*address)) {
+        match hosts::address(host).filter(|address| self.networks.contain(*address)) {
             Some(address) => Found::addresses([address], kind),
             None => Found::Missing,
         }
@@ -186,10 +187,17 @@ impl Zone {
             names = vec![format!("ns.dns.{}", self.domain)];
         }
         match kind {
+            _ if names.is_empty() && self.is_own(address) => Found::Missing,
             _ if names.is_empty() => Found::Elsewhere,
             Kind::Ptr => Found::records(names.into_iter().map(Data::Ptr).collect()),
             _ => Found::NO_DATA,
         }
+    }
+
+    /// Whether nobody outside the cluster can have a name for an address.
+    fn is_own(&self, address: IpAddr) -> bool {
+        let of_services = self.service_nets.iter().any(|net| net.contains(&address));
+        of_services || self.networks.contain_among_pods(address)
     }
 
     fn names_of(&self, address: IpAddr) -> Vec<String> {

@@ -23,6 +23,7 @@ use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use seaway_model::{ClusterEvent, EndpointSlice, Service, ServiceName, SliceName};
 
 use self::entry::{Entry, Record, Slice};
@@ -40,6 +41,8 @@ pub struct ZoneConfig {
     pub servers: Vec<IpAddr>,
     /// The deprecated names of Pods exist.
     pub pod_names: bool,
+    /// Where cluster addresses come from, as far as that is known.
+    pub service_cidrs: Vec<IpNet>,
 }
 
 impl Default for ZoneConfig {
@@ -48,6 +51,7 @@ impl Default for ZoneConfig {
             domain: CLUSTER_DOMAIN.to_owned(),
             servers: Vec::new(),
             pod_names: true,
+            service_cidrs: Vec::new(),
         }
     }
 }
@@ -59,6 +63,7 @@ pub struct Zone {
     domain: String,
     servers: Vec<IpAddr>,
     pod_names: bool,
+    service_nets: Vec<IpNet>,
     services: HashMap<ServiceName, Entry>,
     /// Whose each slice is.
     owners: HashMap<SliceName, ServiceName>,
@@ -80,6 +85,7 @@ impl Zone {
             domain,
             servers: config.servers.clone(),
             pod_names: config.pod_names,
+            service_nets: config.service_cidrs.clone(),
             services: HashMap::new(),
             owners: HashMap::new(),
             namespaces: HashMap::new(),

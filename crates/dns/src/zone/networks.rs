@@ -46,9 +46,19 @@ impl Networks {
         }
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    /// Whether a Pod can have the address.
+    pub(super) fn contain(&self, address: IpAddr) -> bool {
+        self.contain_within(address, u8::MAX)
+    }
+
+    /// Whether it is of a Pod network, so that nobody outside can know it.
+    pub(super) fn contain_among_pods(&self, address: IpAddr) -> bool {
+        self.contain_within(address, Family::of(address).host_prefix() - 1)
+    }
+
+    fn contain_within(&self, address: IpAddr, longest: u8) -> bool {
         let family = Family::of(address);
-        let mut lengths = self.lengths.range((family, 0)..=(family, u8::MAX));
+        let mut lengths = self.lengths.range((family, 0)..=(family, longest));
         lengths.any(|((_, length), _)| {
             let net = IpNet::new(address, *length).map(|net| net.trunc());
             net.is_ok_and(|net| self.nets.contains_key(&net))
@@ -78,7 +88,7 @@ mod tests {
     #[test]
     fn networks_come_and_go_with_their_nodes() {
         let mut networks = Networks::default();
-        let holds = |networks: &Networks, a: &str| networks.contains(a.parse().expect("address"));
+        let holds = |networks: &Networks, a: &str| networks.contain(a.parse().expect("address"));
         networks.upsert(&node("a", "172.18.0.2", "10.1.0.0/24"));
         networks.upsert(&node("b", "fd00::2", "fd00:1::/64"));
         for inside in ["10.1.0.7", "172.18.0.2", "fd00:1::9", "fd00::2"] {
@@ -87,6 +97,9 @@ mod tests {
         for outside in ["10.1.1.7", "8.8.8.8", "fd00:2::9"] {
             assert!(!holds(&networks, outside), "{outside}");
         }
+        let of_pods = |a: &str| networks.contain_among_pods(a.parse().expect("address"));
+        assert!(of_pods("10.1.0.7") && of_pods("fd00:1::9"));
+        assert!(!of_pods("172.18.0.2") && !of_pods("fd00::2") && !of_pods("8.8.8.8"));
         networks.upsert(&node("a", "172.18.0.2", "10.1.1.0/24"));
         assert!(!holds(&networks, "10.1.0.7") && holds(&networks, "10.1.1.7"));
         networks.delete(&NodeName::new("a").expect("valid"));

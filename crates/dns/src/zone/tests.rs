@@ -162,6 +162,7 @@ fn events() -> Vec<ClusterEvent> {
 fn zone() -> Zone {
     let mut zone = Zone::new(&ZoneConfig {
         servers: vec![ip("169.254.83.53")],
+        service_cidrs: vec!["10.96.0.0/16".parse().expect("net")],
         ..ZoneConfig::default()
     });
     events().iter().for_each(|event| zone.apply(event));
@@ -365,9 +366,12 @@ fn s43_addresses_lead_back_to_names() {
             "PTR",
             "db-0.db.default.svc.cluster.local",
         ),
-        ("3.1.244.10.in-addr.arpa.", "PTR", "elsewhere"),
-        ("4.1.244.10.in-addr.arpa.", "PTR", "elsewhere"),
-        ("8.1.244.10.in-addr.arpa.", "PTR", "elsewhere"),
+        ("3.1.244.10.in-addr.arpa.", "PTR", "missing"),
+        ("4.1.244.10.in-addr.arpa.", "PTR", "missing"),
+        ("8.1.244.10.in-addr.arpa.", "PTR", "missing"),
+        ("9.9.96.10.in-addr.arpa.", "PTR", "missing"),
+        ("9.9.97.10.in-addr.arpa.", "PTR", "elsewhere"),
+        ("2.0.18.172.in-addr.arpa.", "PTR", "elsewhere"),
         ("53.83.254.169.in-addr.arpa.", "PTR", "ns.dns.cluster.local"),
         ("96.10.in-addr.arpa.", "PTR", "elsewhere"),
         ("8.8.8.8.in-addr.arpa.", "PTR", "elsewhere"),
