@@ -12,12 +12,14 @@ use crate::shared::Shared;
 
 /// Starts the server in the calling thread's network namespace, before the source tells anything.
 pub(crate) fn start(shared: &Shared, config: &AgentConfig) -> Result<(), AgentError> {
-    if !config.settings.services.as_ref().is_some_and(|s| s.dns) {
+    let settings = config.settings.services.as_ref();
+    let Some(settings) = settings.filter(|settings| settings.dns) else {
         return Ok(());
-    }
+    };
     let servers: Vec<IpAddr> = Family::ALL.map(dns_address).into();
     let names = Names::new(&ZoneConfig {
         servers,
+        service_cidrs: settings.service_cidrs.clone(),
         ..ZoneConfig::default()
     });
     let names = shared.names.get_or_init(|| names).clone();
