@@ -11,8 +11,10 @@ use crate::ledger::{Ledger, Stage};
 use crate::meta::{self, Key};
 use crate::simulation::store::{Refusal, Store as Late};
 
-/// The Pods that never change once they are there.
+/// The Pods that never change once they are there: those with even numbers below twice this.
 const STEADY: usize = 130;
+/// The most slices that there ever are: three are enough for all Pods, and two may be on their way.
+const MOST: usize = 5;
 
 struct World {
     random: u64,
@@ -37,9 +39,8 @@ impl World {
         };
         for number in 0..STEADY {
             let version = world.next_version();
-            let made = world
-                .pods
-                .create((*pod(number, json!({}))).clone(), version);
+            let steady = (*pod(2 * number, json!({}))).clone();
+            let made = world.pods.create(steady, version);
             made.expect("the first of its name");
         }
         world
@@ -159,7 +160,7 @@ impl World {
 
     /// Pods come, change and go.
     fn churn(&mut self) {
-        let number = STEADY + self.below(150);
+        let number = 2 * self.below(STEADY) + 1;
         let change = [json!({}), unready(), going()][self.below(3)].clone();
         let (wanted, version) = ((*pod(number, change)).clone(), self.next_version());
         let key = Key::of(&wanted);
@@ -178,7 +179,7 @@ impl World {
         }
     }
 
-    /// Somebody takes an endpoint out that is nobody's to keep, or changes a label.
+    /// Somebody takes a label off a slice.
     fn meddle(&mut self) {
         let keys: Vec<Key> = self.slices.objects.keys().cloned().collect();
         let Some(key) = keys.get(self.below(keys.len().max(1))) else {
@@ -244,6 +245,11 @@ proptest! {
     #[test]
     fn nobody_is_lost_on_the_way(seed in 1_u64..) {
         let mut world = World::new(seed);
+        for _ in 0..30 {
+            world.disturb();
+            let slices = world.slices.objects.len();
+            prop_assert!(slices <= 2, "{slices} slices before any was seen");
+        }
         world.settle();
         for _ in 0..3 {
             for _ in 0..80 {
@@ -251,9 +257,12 @@ proptest! {
                 let mut names = world.published();
                 names.dedup();
                 let steady = names.iter().filter(|name| {
-                    name.trim_start_matches("web-").parse().is_ok_and(|number: usize| number < STEADY)
+                    let number = name.trim_start_matches("web-").parse();
+                    number.is_ok_and(|number: usize| number.is_multiple_of(2))
                 });
                 prop_assert_eq!(steady.count(), STEADY);
+                let slices = world.slices.objects.len();
+                prop_assert!(slices <= MOST, "{slices} slices");
             }
             world.settle();
             let mut wanted: Vec<_> = world.pods.objects.keys().map(|key| key.name.clone()).collect();
