@@ -144,6 +144,7 @@ impl Keeper {
                 self.ask_node(Instant::now());
                 self.ask_all_pods();
                 self.look_around();
+                self.shared.flows.compare_all();
             }
             if std::mem::take(&mut self.uplink_due) {
                 self.choose_uplink();
