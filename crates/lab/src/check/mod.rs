@@ -73,10 +73,14 @@ fn check(
         view.staged = Some(stage.staged.clone());
     }
     let cases = plan::plan(&view, pairs);
-    services::settle(client, &cases);
+    let rolling = match &stage {
+        Ok(stage) => stage.rolling(&view),
+        Err(_) => Vec::new(),
+    };
+    services::settle(client, &[&cases[..], &rolling].concat());
     thread::scope(|scope| {
         let rolled = scope.spawn(|| match &stage {
-            Ok(stage) => stage.roll(client, &view),
+            Ok(stage) => stage.roll(client, &rolling),
             Err(_) => Vec::new(),
         });
         for (case, outcome) in probes::run(client, cases) {
@@ -86,8 +90,8 @@ fn check(
             Ok(trial) => trial.check(report),
             Err(failed) => report.add(&failed.case, &not_tried(&failed.reason)),
         }
-        for (case, verdict) in joined(rolled) {
-            report.add_plain(&case, verdict);
+        for (case, verdict) in rolling.iter().zip(joined(rolled)) {
+            report.add_plain(case, verdict);
         }
     });
     if let Err(e) = stage {

@@ -145,24 +145,27 @@ impl Exposed {
 
 /// What stands for sources of the node of that number that cannot show their own address.
 fn stand_ins(network: &Network, number: u32) -> Vec<IpAddr> {
-    let aliases = Family::ALL.map(loopback_alias).into_iter();
-    let bridges = network.cluster_cidrs().into_iter();
-    let bridges = bridges
-        .filter(|_| network.wiring == Wiring::Bridge)
-        .filter_map(|(cidr, bits)| first_of_part(cidr, bits, number));
-    aliases.chain(bridges).collect()
+    let mut all = Family::ALL.map(loopback_alias).to_vec();
+    for (cidr, bits) in network.cluster_cidrs() {
+        let of_part = |offset| address_of_part(cidr, bits, number, offset);
+        // The bridge's.
+        all.extend(of_part(1).filter(|_| network.wiring == Wiring::Bridge));
+        // The VXLAN device's, which has one in IPv4 alone.
+        all.extend(of_part(0).filter(IpAddr::is_ipv4));
+    }
+    all
 }
 
-/// The first address of a node's part of a cluster network: the bridge's.
-fn first_of_part(cidr: IpNet, bits: u8, number: u32) -> Option<IpAddr> {
+/// An address of a node's part of a cluster network.
+fn address_of_part(cidr: IpNet, bits: u8, number: u32, offset: u32) -> Option<IpAddr> {
     Some(match cidr.network() {
         IpAddr::V4(net) => {
             let part = number.checked_shl(32 - u32::from(bits))?;
-            IpAddr::V4((u32::from(net) + part + 1).into())
+            IpAddr::V4((u32::from(net) + part + offset).into())
         }
         IpAddr::V6(net) => {
             let part = u128::from(number).checked_shl(128 - u32::from(bits))?;
-            IpAddr::V6((u128::from(net) + part + 1).into())
+            IpAddr::V6((u128::from(net) + part + u128::from(offset)).into())
         }
     })
 }
@@ -201,10 +204,13 @@ mod tests {
             let all = stand_ins(&network, number);
             all.iter().map(ToString::to_string).collect()
         };
-        assert_eq!(text(Wiring::Routed, 2), ["169.254.83.83", "fd5e:a83::83"]);
+        assert_eq!(
+            text(Wiring::Routed, 2),
+            ["169.254.83.83", "fd5e:a83::83", "10.244.2.0"]
+        );
         assert_eq!(
             text(Wiring::Bridge, 2)[2..],
-            ["10.244.2.1", "fd00:10:244:2::1"]
+            ["10.244.2.1", "10.244.2.0", "fd00:10:244:2::1"]
         );
     }
 }

@@ -121,9 +121,9 @@ impl Stage {
         })
     }
 
-    /// Replaces the Pods of a Service while clients on a node keep asking for it, and gives what came
-    /// of it in each family and protocol.
-    pub(super) fn roll(&self, client: &Client, view: &View) -> Vec<(Case, Result<(), String>)> {
+    /// What clients on a node ask for while the Pods behind it are replaced, in each family and
+    /// protocol.
+    pub(super) fn rolling(&self, view: &View) -> Vec<Case> {
         let Some(node) = view.nodes.first() else {
             return Vec::new();
         };
@@ -150,11 +150,11 @@ impl Stage {
                 wanted: Wanted::Success,
             }));
         }
-        let verdicts = self.roll_under_load(client, &cases);
-        cases.into_iter().zip(verdicts).collect()
+        cases
     }
 
-    fn roll_under_load(&self, client: &Client, cases: &[Case]) -> Vec<Result<(), String>> {
+    /// Replaces these Pods while it is asked for, and gives what came of each case.
+    pub(super) fn roll(&self, client: &Client, cases: &[Case]) -> Vec<Result<(), String>> {
         let loads: Vec<_> = cases
             .iter()
             .map(|case| load::Load::begin(client, case))
