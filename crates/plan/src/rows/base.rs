@@ -132,7 +132,8 @@ fn vxlan(ctx: &Context, rows: &mut Tables) {
 }
 
 /// What the node needs to reach cluster addresses by itself, and to be asked for names: a process
-/// must find a route before its packet can be translated.
+/// must find a route before its packet can be translated. It is by the uplink, for the kernel sends
+/// no ICMP error about what is routed to the loopback device, and segments are to have its size.
 fn services(ctx: &Context, rows: &mut Tables) {
     let Some(settings) = ctx.services() else {
         return;
@@ -140,7 +141,7 @@ fn services(ctx: &Context, rows: &mut Tables) {
     for net in ctx.service_cidrs() {
         if let Some(source) = ctx.source(Family::of_net(&net)) {
             rows.routes
-                .insert(via(net, Device::Loopback, None, Some(source)));
+                .insert(via(net, Device::Uplink, None, Some(source)));
         }
     }
     let speaks = |family: &Family| ctx.has_pods_of(*family) || ctx.source(*family).is_some();

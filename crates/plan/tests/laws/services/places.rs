@@ -38,8 +38,8 @@ fn s14_every_cluster_address_is_known() {
     // Not the one that the node's own Pods are in.
     assert_eq!(nets, [net("10.96.0.0/16"), net("fd00:96::/112")]);
     let routes = texts(planner.rows().routes.iter());
-    assert!(routes.contains(&"10.96.0.0/16 dev lo src 192.168.0.1".to_owned()));
-    assert!(routes.contains(&"fd00:96::/112 dev lo src fd00::1".to_owned()));
+    assert!(routes.contains(&"10.96.0.0/16 dev uplink src 192.168.0.1".to_owned()));
+    assert!(routes.contains(&"fd00:96::/112 dev uplink src fd00::1".to_owned()));
     let findings = seaway_plan::check::findings(&planner);
     let is_told = |f: &seaway_plan::check::Finding| {
         f.field == "serviceCIDRs" && f.message.contains("10.0.0.0/8")
