@@ -179,6 +179,7 @@ struct Asked {
     method: String,
     path: String,
     query: HashMap<String, String>,
+    body: Vec<u8>,
 }
 
 impl Asked {
@@ -191,6 +192,7 @@ impl Asked {
             method: method.to_owned(),
             path: path.to_owned(),
             query: pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            body: Vec::new(),
         })
     }
 }
@@ -242,7 +244,8 @@ fn other(stream: &mut TcpStream, asked: &Asked) -> std::io::Result<()> {
                 "reason": "NotFound", "code": 404, "message": "there is no such thing here"});
             return reply(stream, "404 Not Found", status.to_string().as_bytes());
         }
-        _ => json!({"apiVersion": "v1", "kind": "Status", "status": "Success"}),
+        // What was made is what was sent.
+        _ => return reply(stream, "201 Created", &asked.body),
     };
     reply(stream, "200 OK", body.to_string().as_bytes())
 }
@@ -256,7 +259,7 @@ fn reply(stream: &mut TcpStream, status: &str, body: &[u8]) -> std::io::Result<(
     stream.write_all(body)
 }
 
-/// The next request, its body thrown away.
+/// The next request.
 fn next(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Asked>> {
     let mut first = String::new();
     if reader.read_line(&mut first)? == 0 {
@@ -276,8 +279,9 @@ fn next(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Asked>> {
             length = value.trim().parse().unwrap_or(0);
         }
     }
-    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
-    Ok(Asked::read(&first))
+    let mut body = Vec::new();
+    reader.take(length).read_to_end(&mut body)?;
+    Ok(Asked::read(&first).map(|asked| Asked { body, ..asked }))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use seaway_cni::request::{Reply, TraceRequest};
 use seaway_cni::spec::{CniError, code};
-use seaway_model::{Family, FrontendAction, FrontendRow, Protocol, Service, stable_hash};
+use seaway_model::{Family, FrontendRow, Protocol, Service};
 use seaway_plan::Tables;
 use seaway_plan::eval::{self, Source, Verdict};
 use seaway_plan::trace::{Basis, Entry, Packet, Scene, Walk, walk};
@@ -228,10 +228,6 @@ impl Involved {
             involved.services.push(service.clone());
             involved.slices.extend(view.slices().cloned());
         }
-        involved.services.sort_by_key(|service| {
-            let own = !service.cluster_ips.contains(&to.ip());
-            (own, service.created, service.name.clone())
-        });
         for endpoint in involved.slices.iter().flat_map(|slice| &slice.endpoints) {
             if let Some(pod) = &endpoint.pod {
                 let on = endpoint.node.as_ref();
@@ -244,23 +240,25 @@ impl Involved {
         involved
     }
 
-    /// The Service that a frontend is of: by its group, or else the first that claims the address.
+    /// The Service that a frontend is of: of those that claim it, cluster addresses come before ports
+    /// of nodes, these before all others, and then the oldest.
     fn owner(&self, row: &FrontendRow) -> Option<String> {
-        let by_group = match row.action {
-            FrontendAction::Balance { group, .. } => self.services.iter().find(|service| {
-                let mut ports = service.ports.iter();
-                ports.any(|port| {
-                    let family = Family::of(row.key.address).to_string();
-                    let protocol = port.protocol.to_string();
-                    let (namespace, name) = (service.name.namespace(), service.name.name());
-                    let hash = stable_hash(&[namespace, name, &port.name, &protocol, &family]);
-                    hash & !1 == group.port_id()
-                })
-            }),
-            FrontendAction::Refuse | FrontendAction::Drop => None,
+        let key = row.key;
+        let rank = |service: &Service| {
+            let mut ports = service.ports.iter().filter(|p| p.protocol == key.protocol);
+            let has_port = ports.clone().any(|port| port.port == key.port);
+            let external = [&service.external_ips[..], &service.load_balancer_ips[..]].concat();
+            match () {
+                () if has_port && service.cluster_ips.contains(&key.address) => Some(0),
+                () if ports.any(|port| port.node_port == Some(key.port)) => Some(1),
+                () if has_port && external.contains(&key.address) => Some(2),
+                () => None,
+            }
         };
-        let service = by_group.or(self.services.first())?;
-        Some(format!("Service {}", service.name))
+        let claims = self.services.iter();
+        let claims = claims.filter_map(|s| Some((rank(s)?, s.created, s.name.clone())));
+        let (.., name) = claims.min()?;
+        Some(format!("Service {name}"))
     }
 }
 

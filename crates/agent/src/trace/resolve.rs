@@ -334,8 +334,10 @@ fn service(
     match (from_outside, external.is_empty()) {
         (true, false) => offer(&external, &|chosen| Some(chosen.port)),
         (true, true) if has_node_port => {
+            let has = |address: &IpAddr| service.cluster_ip(Family::of(*address)).is_some();
             let own = state.planner.node().map(|node| node.addresses.clone());
-            offer(&own.unwrap_or_default(), &|chosen| chosen.node_port);
+            let own: Vec<IpAddr> = own.into_iter().flatten().filter(has).collect();
+            offer(&own, &|chosen| chosen.node_port);
         }
         _ => offer(&service.cluster_ips, &|chosen| Some(chosen.port)),
     }

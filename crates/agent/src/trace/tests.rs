@@ -234,7 +234,7 @@ fn pods_are_found_here_and_behind_services() {
 fn whoever_is_not_known_is_told_with_near_names() {
     for (from, to, words) in [
         ("shop/card", "10.0.0.1", "there are shop/cart"),
-        ("shop/web-0", "10.0.0.1", "it is on node b"),
+        ("shop/web-0", "10.0.0.1", "is on node b: ask there"),
         ("b/web-0", "10.0.0.1", "knows no Pod b/web-0"),
         ("shop/cart", "wep:80", "there are shop/web"),
         ("shop/cart", "node/c", "there are a, b"),
