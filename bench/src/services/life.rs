@@ -36,6 +36,8 @@ pub(super) struct Life {
     pub(super) warm: [f64; 2],
     /// Megabytes in memory then: all, anonymous, and the most ever.
     pub(super) memory: [f64; 3],
+    /// Rows that were in force then.
+    pub(super) rows: f64,
     /// Milliseconds from each change until it was in force.
     pub(super) changes: Vec<f64>,
     /// CPU milliseconds of the agent for each change.
@@ -60,6 +62,7 @@ pub(super) fn live(spot: &mut Spot, cpu: usize, effort: Effort) -> Result<Life> 
         ],
         ..Life::default()
     };
+    life.rows = agent.rows(spot)?;
     change(spot, &agent, effort.changes, &mut life).with_context(|| agent.said(spot))?;
     if !effort.storm.is_zero() {
         storm(spot, &agent, effort, &mut life).with_context(|| agent.said(spot))?;

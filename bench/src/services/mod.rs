@@ -262,6 +262,7 @@ fn colds(arguments: &Arguments, binaries: &Binaries, report: &mut Report) -> Res
         let told = [Kind::Services, Kind::Slices].map(|kind| spot.stage.size(kind) as f64 / 1e6);
         let lists = [told.iter().sum::<f64>()];
         report.add(figure(&case, scale, ("lists", "MB"), &lists))?;
+        report.add(figure(&case, scale, ("rows", ""), &each(&|l| l.rows)))?;
         let row = figure(&case, scale, ("in-force", "ms"), &each(&|l| l.cold[0]));
         let aim = COLD_AIMS
             .iter()

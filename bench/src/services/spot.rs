@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use seaway_kernel::netns::Netns;
+use serde_json::Value;
 
 use super::objects::{self, Scale};
 use super::stage::Stage;
@@ -132,6 +134,27 @@ impl Agent {
     /// What it last said, for errors.
     pub(super) fn said(&self, spot: &Spot) -> String {
         self.0.said(&spot.room)
+    }
+
+    /// How many rows are planned; fails unless all are in force.
+    pub(super) fn rows(&self, spot: &Spot) -> Result<f64> {
+        let ask = || {
+            let mut command = Command::new(&spot.program);
+            command.args(["status", "--output", "json"]);
+            command.output().context("asking the agent")
+        };
+        let output = spot.room.run(ask)?;
+        let status: Value = serde_json::from_slice(&output.stdout).with_context(|| {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            format!("status is no JSON: {said}")
+        })?;
+        let wrong = [&status["drifted"], &status["failures"], &status["findings"]];
+        ensure!(
+            status["drifted"] == 0,
+            "not all rows are in force: {wrong:?}\n{}",
+            self.said(spot)
+        );
+        status["rows"].as_f64().context("status tells no rows")
     }
 
     /// Waits until it says that a Pod could come, which is when everything that it was told is in

@@ -208,12 +208,12 @@ impl Involved {
     fn of(state: &State, to: SocketAddr) -> Involved {
         let touches = |service: &Service| {
             let addresses = [
-                &service.cluster_ips[..],
-                &service.external_ips[..],
-                &service.load_balancer_ips[..],
+                &service.cluster_ips,
+                &service.external_ips,
+                &service.load_balancer_ips,
             ];
             let mut ports = service.ports.iter();
-            addresses.concat().contains(&to.ip())
+            addresses.iter().any(|all| all.contains(&to.ip()))
                 || ports.any(|port| port.node_port == Some(to.port()))
         };
         let mut involved = Involved {
