@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::decode::{read_all, read_verdict};
 use super::spec::{ChainKind, ChainSpec, Hook, Rule, SetShape, SetSpec, TableSpec, VerdictElement};
-use super::{TYPE_VERDICT, TableFamily, attr, kind};
+use super::{SET_MAP, TYPE_VERDICT, TableFamily, attr, kind};
 use crate::error::KernelError;
 use crate::netfilter::{Netfilter, Reply, Subsystem, Writer, attributes, find, text, u32_be};
 
@@ -19,6 +19,8 @@ pub(crate) struct TableState {
     sets: BTreeMap<String, SetShape>,
     /// The maps of verdicts with their elements.
     verdicts: BTreeMap<String, Vec<VerdictElement>>,
+    /// Maps of verdicts of another shape than any of ours.
+    odd_maps: BTreeSet<String>,
     counters: BTreeMap<String, u64>,
     /// The note beside the first rule of each chain that has one.
     notes: BTreeMap<String, Vec<u8>>,
@@ -54,10 +56,12 @@ impl TableState {
         self.sets.get(set.name.as_ref()) == Some(&set.shape())
     }
 
-    /// The maps of verdicts with their elements.
-    pub(crate) fn verdict_maps(&self) -> impl Iterator<Item = (&str, &[VerdictElement])> {
-        let maps = self.verdicts.iter();
-        maps.map(|(name, elements)| (name.as_str(), elements.as_slice()))
+    /// The maps of verdicts with their elements, each with whether any of ours can be like that.
+    pub(crate) fn verdict_maps(&self) -> impl Iterator<Item = (&str, &[VerdictElement], bool)> {
+        self.verdicts.iter().map(|(name, elements)| {
+            let ordinary = !self.odd_maps.contains(name);
+            (name.as_str(), elements.as_slice(), ordinary)
+        })
     }
 
     /// Whether a counter is there.
@@ -87,7 +91,7 @@ impl TableState {
         if let Some(set) = self.wrong_sets(spec).next() {
             return Some(format!("set {set} differs"));
         }
-        if self.verdicts.len() != spec.verdicts.len() {
+        if !self.odd_maps.is_empty() || self.verdicts.len() != spec.verdicts.len() {
             return Some("there are other maps of verdicts".to_owned());
         }
         for wanted in &spec.verdicts {
@@ -106,6 +110,9 @@ impl TableState {
 
 /// Key and value of an element; the value is empty in a set.
 pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// Bytes of the keys of maps of verdicts.
+const WORD: u32 = 4;
 
 /// Reads tables.
 pub(crate) struct Reader {
@@ -153,13 +160,17 @@ impl Reader {
         });
         let chains = chains.collect();
         let (mut sets, mut verdicts) = (BTreeMap::new(), BTreeMap::new());
-        for found in self.of_table(kind::GET_SET, family, &filter, table, read_set)? {
-            match found {
-                (name, Some(shape)) => drop(sets.insert(name, shape)),
-                (name, None) => {
-                    let elements = self.verdicts(family, table, &name)?;
-                    verdicts.insert(name, elements);
-                }
+        let mut odd_maps = BTreeSet::new();
+        for (name, shape, leads) in
+            self.of_table(kind::GET_SET, family, &filter, table, read_set)?
+        {
+            if !leads {
+                sets.insert(name, shape);
+                continue;
+            }
+            verdicts.insert(name.clone(), self.verdicts(family, table, &name)?);
+            if (shape.flags, shape.timeout) != (SET_MAP, None) || shape.key != WORD {
+                odd_maps.insert(name);
             }
         }
         Ok(Some(TableState {
@@ -168,6 +179,7 @@ impl Reader {
             odd,
             sets,
             verdicts,
+            odd_maps,
             counters: self.counters(family, table)?,
             notes,
         }))
@@ -290,14 +302,10 @@ fn read_chain(reply: &Reply<'_>) -> Option<(ChainSpec, bool)> {
     Some((chain(Some(place)), accepts && kind.is_some()))
 }
 
-/// A set with its shape; no shape for a map of verdicts.
-fn read_set(reply: &Reply<'_>) -> Option<(String, Option<SetShape>)> {
+/// A set with its shape, and whether it leads to verdicts.
+fn read_set(reply: &Reply<'_>) -> Option<(String, SetShape, bool)> {
     let a = reply.attributes;
     let number = |kind| find(a, kind).and_then(u32_be);
-    let name = text(find(a, attr::SET_NAME)?);
-    if number(attr::SET_DATA_TYPE) == Some(TYPE_VERDICT) {
-        return Some((name, None));
-    }
     let milliseconds = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?));
     let description = find(a, attr::SET_DESCRIPTION).unwrap_or_default();
     let shape = SetShape {
@@ -307,7 +315,8 @@ fn read_set(reply: &Reply<'_>) -> Option<(String, Option<SetShape>)> {
         timeout: find(a, attr::SET_TIMEOUT).and_then(milliseconds),
         size: find(description, attr::DESCRIPTION_SIZE).and_then(u32_be),
     };
-    Some((name, Some(shape)))
+    let leads = number(attr::SET_DATA_TYPE) == Some(TYPE_VERDICT);
+    Some((text(find(a, attr::SET_NAME)?), shape, leads))
 }
 
 fn read_counter(reply: &Reply<'_>) -> Option<(String, u64)> {

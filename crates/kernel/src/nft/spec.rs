@@ -154,11 +154,10 @@ pub(super) struct SetShape {
 /// Key and verdict of an element.
 pub(crate) type VerdictElement = (Vec<u8>, Verdict);
 
-/// A map that leads to verdicts: part of the rules.
+/// A map that leads from numbers to verdicts: part of the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VerdictMap {
     pub(crate) name: String,
-    pub(crate) key: Vec<Field>,
     pub(crate) elements: Vec<VerdictElement>,
 }
 

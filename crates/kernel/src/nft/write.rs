@@ -5,7 +5,7 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use super::encode::write_verdict_data;
 use super::expr::Verdict;
 use super::spec::{
-    ChainSpec, Element, Hook, Rule, SetSpec, VerdictElement, VerdictMap, bytes_of, type_of,
+    ChainSpec, Element, Field, Hook, Rule, SetSpec, VerdictElement, VerdictMap, bytes_of, type_of,
 };
 use super::{OBJECT_COUNTER, SET_MAP, TYPE_VERDICT, TableFamily, attr, kind};
 use crate::netfilter::Writer;
@@ -161,8 +161,8 @@ impl Message {
         Message::new(kind::NEW_SET, family, NLM_F_CREATE, table, what, |w| {
             w.put_text(attr::SET_NAME, &map.name);
             put_u32(w, attr::SET_FLAGS, SET_MAP);
-            put_u32(w, attr::SET_KEY_TYPE, type_of(&map.key));
-            put_u32(w, attr::SET_KEY_LEN, bytes_of(&map.key));
+            put_u32(w, attr::SET_KEY_TYPE, type_of(&[Field::Number]));
+            put_u32(w, attr::SET_KEY_LEN, bytes_of(&[Field::Number]));
             put_u32(w, attr::SET_DATA_TYPE, TYPE_VERDICT);
             put_u32(w, attr::SET_ID, id);
         })

@@ -84,6 +84,7 @@ impl Kernel {
         gone.proxies.clear();
         gone.host_ports.clear();
         gone.port_guards.clear();
+        gone.local_pods.clear();
         let gone = gone.reversed();
         self.node.apply(&gone);
     }

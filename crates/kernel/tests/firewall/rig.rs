@@ -80,6 +80,12 @@ pub(crate) fn sysctl(path: &str, value: &str) {
     fs::write(Path::new("/proc/sys/net").join(path), value).expect("a kernel setting");
 }
 
+/// Asking for one link makes the kernel finish what follows from a new carrier; until then it drops
+/// what the link is to send.
+fn settle(device: &str) {
+    ip(&format!("link show dev {device}"));
+}
+
 /// No unasked words of the kernel: tests count every packet.
 fn hush() {
     for device in ["all", "default"] {
@@ -181,6 +187,8 @@ impl Rig {
         ] {
             out.ip(command);
         }
+        settle("up0");
+        out.netns.enter(|| settle("eth0")).expect("namespace");
         let mut rig = Rig {
             firewall: Firewall::default(),
             planned: Tables::default(),
@@ -251,8 +259,11 @@ impl Rig {
                 }
                 self.converge();
                 bridged(&pod, name.as_str());
+                settle("sbr0");
             }
         }
+        settle(name.as_str());
+        pod.netns.enter(|| settle("eth0")).expect("namespace");
         self.pods.push(pod);
     }
 

@@ -1,13 +1,13 @@
 //! Routed wiring: links, routes and neighbours of Pods, and what every wiring has in common.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use seaway_kernel::netlink::{Exclusive, LinkSet, LinkTarget, Netlink, Request, RouteSpec};
-use seaway_model::{IfName, Transport, Wiring};
+use seaway_model::{Family, IfName, ServiceSettings, Settings, Transport, Wiring, dns_address};
 use seaway_plan::{ChangeSet, Input, RowState};
 
-use crate::rig::{Rig, attachment, net, settings};
+use crate::rig::{Rig, attachment, net, node, settings};
 
 fn rig() -> Rig {
     Rig::alone(settings(Wiring::Routed, Transport::Direct))
@@ -133,4 +133,45 @@ fn condemned_links_are_reaped_together_and_their_rows_are_gone() {
     let of_pods = links.iter().filter(|l| l.name.starts_with("sea"));
     assert_eq!(of_pods.count(), 0);
     assert_eq!(rig.drift(), vec![]);
+}
+
+/// What a node needs for Services beside filters: a way to their addresses for its own processes, and
+/// the address at which its Pods ask for names.
+#[test]
+fn s17_the_node_has_a_way_to_services() {
+    let services = ServiceSettings {
+        service_cidrs: vec![net("10.96.0.0/16"), net("fd00:96::/112")],
+        dns: true,
+        ..ServiceSettings::default()
+    };
+    let plain = || settings(Wiring::Routed, Transport::Direct);
+    let mut rig = Rig::alone(Settings {
+        services: Some(services),
+        ..plain()
+    });
+    assert_eq!(rig.drift(), []);
+    assert!(rig.changes_of_a_successor().is_empty());
+    let tried = rig.netns.run(|| {
+        for to in ["10.96.1.2:80", "[fd00:96::12]:80"] {
+            let to: SocketAddr = to.parse().expect("valid");
+            let any = match to {
+                SocketAddr::V4(_) => "0.0.0.0:0",
+                SocketAddr::V6(_) => "[::]:0",
+            };
+            let socket = UdpSocket::bind(any).expect("bound");
+            socket.connect(to).expect("there is a way");
+            let own = socket.local_addr().expect("connected").ip();
+            assert!(node(1).addresses.contains(&own), "{own} is of the node");
+        }
+        for family in Family::ALL {
+            UdpSocket::bind((dns_address(family), 53)).expect("the node has it");
+        }
+    });
+    tried.expect("entered");
+    rig.input(Input::Settings(Settings {
+        services: None,
+        ..plain()
+    }));
+    assert_eq!(rig.drift(), []);
+    assert!(rig.changes_of_a_successor().is_empty());
 }

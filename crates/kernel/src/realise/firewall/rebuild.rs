@@ -70,8 +70,8 @@ impl<'a> Difference<'a> {
         let wrong_sets: Names<'a> = state.wrong_sets(self.spec).collect();
         let wrong_maps: Names<'a> = state
             .verdict_maps()
-            .map(|(name, _)| name)
-            .filter(|name| self.wanted_map(name).is_none())
+            .filter(|(name, _, ordinary)| !ordinary || self.wanted_map(name).is_none())
+            .map(|(name, ..)| name)
             .collect();
         let goes = |set: &str| wrong_sets.contains(set) || wrong_maps.contains(set);
         let mut gone = Names::new();
@@ -110,8 +110,8 @@ impl<'a> Difference<'a> {
     /// Takes away elements of maps of verdicts that are wrong, and whole maps.
     fn clear_verdicts(&mut self, state: &TableState) {
         let family = self.spec.family;
-        for (name, elements) in state.verdict_maps() {
-            let Some(map) = self.wanted_map(name) else {
+        for (name, elements, ordinary) in state.verdict_maps() {
+            let Some(map) = self.wanted_map(name).filter(|_| ordinary) else {
                 self.messages.push(Message::empty_set(family, TABLE, name));
                 self.messages.push(Message::delete_set(family, TABLE, name));
                 continue;
@@ -149,8 +149,8 @@ impl<'a> Difference<'a> {
 
     fn found_map(&self, name: &str) -> Option<&'a [VerdictElement]> {
         let mut maps = self.state?.verdict_maps();
-        maps.find(|(found, _)| *found == name)
-            .map(|(_, elements)| elements)
+        maps.find(|(found, _, ordinary)| *ordinary && *found == name)
+            .map(|(_, elements, _)| elements)
     }
 
     /// Adds the elements of maps of verdicts that are not there.

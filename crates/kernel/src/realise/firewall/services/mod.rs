@@ -18,7 +18,7 @@ use seaway_model::{Family, View};
 use super::parts::Part;
 use super::sets::services::frontends;
 use super::words::When;
-use crate::nft::{Expr, Field, Reg, VerdictMap};
+use crate::nft::{Expr, Reg, VerdictMap};
 
 /// Where what a frontend leads to is found, behind the longest key: nothing first, then the group,
 /// then the word, whose place a slot takes.
@@ -100,7 +100,6 @@ fn by_word(name: String, elements: Vec<(u32, crate::nft::Verdict)>) -> VerdictMa
         .map(|(word, verdict)| (word.to_ne_bytes().to_vec(), verdict));
     VerdictMap {
         name,
-        key: vec![Field::Number],
         elements: elements.collect(),
     }
 }
