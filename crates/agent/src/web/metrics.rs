@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
+use seaway_dns::Outcome;
 
 use crate::shared::Shared;
 use crate::state::State;
@@ -42,6 +43,7 @@ pub(super) fn text(shared: &Shared) -> String {
     let mut registry = Registry::default();
     kube_proxy(shared, &mut registry);
     ours(shared, &mut registry);
+    names(shared, &mut registry);
     process(&mut registry);
     let mut text = String::new();
     // A String takes everything.
@@ -253,6 +255,65 @@ fn source(state: &State, now: &mut Now<'_>) {
         "seaway_comparison_seconds",
         "How long the last comparison of the kernel with the plan took",
         audit.unwrap_or_default(),
+    );
+}
+
+/// How names are answered, where they are.
+fn names(shared: &Shared, registry: &mut Registry) {
+    let Some(names) = shared.names.get() else {
+        return;
+    };
+    let mut now = Now(registry);
+    let counts = names.counts();
+    let codes = Outcome::ALL.map(Outcome::name);
+    let by_code = |values: [u64; Outcome::ALL.len()]| codes.into_iter().zip(values).collect();
+    let cluster: Vec<(&str, u64)> = by_code(counts.cluster);
+    let forward: Vec<(&str, u64)> = by_code(counts.forward);
+    now.counts(
+        "seaway_dns_answers",
+        "Answers that were known here: the cluster's names, and refusals",
+        "code",
+        &cluster,
+    );
+    now.counts(
+        "seaway_dns_forwarded_answers",
+        "Answers about names that other servers know",
+        "code",
+        &forward,
+    );
+    for (name, help, value) in [
+        (
+            "hits",
+            "Other names answered from the cache",
+            counts.cache_hits,
+        ),
+        (
+            "misses",
+            "Other names that had to be asked for",
+            counts.cache_misses,
+        ),
+        (
+            "stale",
+            "Other names answered by what is too old",
+            counts.stale_answers,
+        ),
+    ] {
+        now.count(&format!("seaway_dns_cache_{name}"), help, value);
+    }
+    now.count(
+        "seaway_dns_forward_failures",
+        "Attempts to ask another server that failed",
+        counts.forward_failures,
+    );
+    now.count(
+        "seaway_dns_spoofed",
+        "Messages of other servers that answered nothing that had been asked",
+        counts.spoofed,
+    );
+    now.count(
+        "seaway_dns_over_limit",
+        "Questions refused because too many were waiting",
+        counts.over_limit,
     );
 }
 

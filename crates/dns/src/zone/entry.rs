@@ -145,6 +145,8 @@ impl Entry {
 
     pub(super) fn insert(&mut self, slice: Slice) {
         let place = self.slices.partition_point(|kept| kept.name < slice.name);
+        // Most Services have one slice a family; there may be a hundred thousand of them.
+        self.slices.reserve_exact(1);
         self.slices.insert(place, slice);
     }
 
