@@ -81,7 +81,8 @@ pub(super) fn opens_node_ports(
             let is_lent = |service: &Service| {
                 let by_balancer =
                     has_balancer(service) && service.load_balancer_ips.contains(&address);
-                is_balanced(service) && (by_balancer || service.external_ips.contains(&address))
+                let by_itself = settings.external_ips && service.external_ips.contains(&address);
+                is_balanced(service) && (by_balancer || by_itself)
             };
             cluster.host_addresses.contains(&address)
                 && !is_special(address)

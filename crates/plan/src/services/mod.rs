@@ -9,6 +9,7 @@ mod contest;
 mod endpoints;
 mod ground;
 mod judge;
+mod names;
 mod note;
 mod rows;
 mod settle;
@@ -30,7 +31,7 @@ use affinity::Affinities;
 use contest::Contests;
 use ground::Places;
 use rows::Edit;
-use spots::is_balanced;
+use spots::{balancer_ips, is_balanced};
 use store::Store;
 use wanted::external_ips;
 
@@ -122,9 +123,6 @@ impl Services {
         now: Option<&Node>,
         tables: &mut Tables,
     ) -> ChangeSet {
-        if let (Some(node), None) = (before, now) {
-            self.store.forget_node(&node.name);
-        }
         let moved = self.places.change(before, now);
         let mut names = BTreeSet::new();
         for address in &moved.addresses {
@@ -182,11 +180,19 @@ impl Services {
                 let mut all = ground::within(&self.host_addresses, nets);
                 // An address that a load balancer lends to this node is not the node's (S15).
                 let is_own = |a: &IpAddr| ground.own_addresses.contains(a);
-                all.retain(|a| is_own(a) || !self.externals.contains_key(a));
+                let by_any = ground.settings.external_ips;
+                all.retain(|a| is_own(a) || !self.is_lent(*a, by_any));
                 all
             }
         };
         ground
+    }
+
+    /// Whether an address is lent to nodes: by a load balancer, or `by_any` Service that names it.
+    fn is_lent(&self, address: IpAddr, by_any: bool) -> bool {
+        let mut names = self.externals.get(&address).into_iter().flatten();
+        let lends = |service: &Service| by_any || balancer_ips(service).contains(&address);
+        names.any(|name| self.service(name).is_some_and(lends))
     }
 
     /// Whether a Service names an address outside the cluster that this node has.

@@ -1,6 +1,6 @@
 //! What there is to say of a Service beside its rows: what is refused, and a few figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use seaway_model::ServiceName;
@@ -48,7 +48,7 @@ impl Note {
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
     service: &'a ServiceName,
-    all: Vec<Finding>,
+    all: BTreeSet<Finding>,
     refused: BTreeMap<(String, String), (std::net::IpAddr, usize)>,
 }
 
@@ -56,17 +56,14 @@ impl<'a> Findings<'a> {
     pub(super) fn of(service: &'a ServiceName) -> Findings<'a> {
         Findings {
             service,
-            all: Vec::new(),
+            all: BTreeSet::new(),
             refused: BTreeMap::new(),
         }
     }
 
     fn add(&mut self, field: &'static str, message: String) {
         let object = format!("Service {}", self.service);
-        let found = finding(object, field, message);
-        if !self.all.contains(&found) {
-            self.all.push(found);
-        }
+        self.all.insert(finding(object, field, message));
     }
 
     /// An endpoint is not used.
@@ -82,10 +79,8 @@ impl<'a> Findings<'a> {
         let message = "it names port 0, which is none, so nothing leads to it; give the port's \
                        number"
             .to_owned();
-        let found = finding(format!("EndpointSlice {slice}"), "ports", message);
-        if !self.all.contains(&found) {
-            self.all.push(found);
-        }
+        let object = format!("EndpointSlice {slice}");
+        self.all.insert(finding(object, "ports", message));
     }
 
     /// A cluster address is not in force.
@@ -181,9 +176,8 @@ impl<'a> Findings<'a> {
                  outside the cluster"
             );
             let object = format!("EndpointSlice {slice}");
-            self.all.push(finding(object, "endpoints", message));
+            self.all.insert(finding(object, "endpoints", message));
         }
-        self.all.sort();
-        (!self.all.is_empty()).then(|| self.all.into_boxed_slice())
+        (!self.all.is_empty()).then(|| self.all.into_iter().collect())
     }
 }

@@ -10,8 +10,9 @@ use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use seaway_model::{EndpointSlice, Family, NodeName, Service, ServiceName, SliceName};
+use seaway_model::{EndpointSlice, Family, Service, ServiceName, SliceName};
 
+use super::names::NodeNames;
 use super::note::Note;
 use super::slots::mix;
 use crate::ledger::Owner;
@@ -124,7 +125,7 @@ pub(super) struct Store {
     numbers: Vec<Option<Arc<Owner>>>,
     free: Vec<u32>,
     namespaces: BTreeSet<Arc<str>>,
-    nodes: BTreeSet<NodeName>,
+    nodes: NodeNames,
 }
 
 impl Store {
@@ -248,11 +249,6 @@ impl Store {
         }
     }
 
-    /// A node's name need not be kept any more for those that will mention it.
-    pub(super) fn forget_node(&mut self, name: &NodeName) {
-        self.nodes.remove(name);
-    }
-
     /// Makes sure that there is an entry; gives its name as it is stored.
     fn ready(&mut self, name: &ServiceName) -> ServiceName {
         if let Some((name, _)) = self.named(name) {
@@ -314,10 +310,7 @@ impl Store {
                 pod.share_namespace(name.shared_namespace());
             }
             for node in endpoint.node.iter_mut().chain(&mut endpoint.for_nodes) {
-                match self.nodes.get(node) {
-                    Some(shared) => *node = shared.clone(),
-                    None => drop(self.nodes.insert(node.clone())),
-                }
+                self.nodes.share(node);
             }
         }
         slice

@@ -68,7 +68,16 @@ fn s15_ports_of_the_node_are_open_where_they_should() {
         node_ports: NodePortAddresses::Within(vec![net("0.0.0.0/0")]),
         ..ServiceSettings::default()
     };
-    let mut wide = with_settings(settings, &[service], &[two()]);
+    // Nor does a Service close one by naming it as an external IP while these are off.
+    let other = Service {
+        external_ips: vec![ip("172.16.0.1")],
+        ..simple_service("d/other", "10.96.0.2")
+    };
+    let mut wide = with_settings(
+        settings.clone(),
+        &[service.clone(), other.clone()],
+        &[two()],
+    );
     let all = [
         "127.0.0.1",
         "192.168.0.1",
@@ -76,12 +85,21 @@ fn s15_ports_of_the_node_are_open_where_they_should() {
         "198.51.100.1",
         "fd00::1",
     ];
-    wide.apply(Input::HostAddresses(all.into_iter().map(ip).collect()));
+    let all = Input::HostAddresses(all.into_iter().map(ip).collect());
+    wide.apply(all.clone());
     // Not on the load balancer's address, though the node has it.
     let addresses = node_port_addresses(&wide, 30080);
     assert_eq!(addresses, ["169.254.83.83", "172.16.0.1", "192.168.0.1"]);
     wide.apply(upsert_service(web()));
     assert_eq!(node_port_addresses(&wide, 30080), Vec::<String>::new());
+    let settings = ServiceSettings {
+        external_ips: true,
+        ..settings
+    };
+    let mut switched_on = with_settings(settings, &[service, other], &[two()]);
+    switched_on.apply(all);
+    let addresses = node_port_addresses(&switched_on, 30080);
+    assert_eq!(addresses, ["169.254.83.83", "192.168.0.1"]);
 }
 
 #[test]
