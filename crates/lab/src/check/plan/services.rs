@@ -1,7 +1,7 @@
 //! Which exchanges are tried with Services: from where, to which of their addresses, and what must
 //! come of each. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use seaway_model::Family;
 
@@ -177,13 +177,27 @@ impl Plan<'_> {
     fn node_asks(&mut self, node: &NodeView) {
         let Staged { web, empty, .. } = self.staged;
         let client = Client::node(node);
-        let loopback: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        let loopback: Vec<IpAddr> = super::loopback()
+            .into_iter()
+            .filter(|a| {
+                node.addresses
+                    .iter()
+                    .any(|own| own.is_ipv4() == a.is_ipv4())
+            })
+            .collect();
         let over_loopback = Path::NodeToNodePortOverLoopback;
+        let over = Client {
+            addresses: &loopback,
+            ..client
+        };
         let own = Try::node_port(Path::NodeToNodePort, web, &node.name, &node.addresses);
-        for one in [
-            Try::service(Path::NodeToClusterIp, web, &BOTH),
-            own,
-            Try::node_port(over_loopback, web, "localhost", &loopback),
+        for (client, one) in [
+            (client, Try::service(Path::NodeToClusterIp, web, &BOTH)),
+            (client, own),
+            (
+                over,
+                Try::node_port(over_loopback, web, "localhost", &loopback),
+            ),
         ] {
             self.add(client, one.sees(&node.all_own()).wants(self.any()));
         }
@@ -335,7 +349,9 @@ mod tests {
                 Path::PodToClusterIp | Path::Spread | Path::OutsideToLocalNodePort => {
                     assert_eq!(case.expected, [case.own], "{case:?}");
                 }
-                Path::OutsideToNodePort | Path::PodToItsOwnService => {
+                Path::OutsideToNodePort
+                | Path::PodToItsOwnService
+                | Path::NodeToNodePortOverLoopback => {
                     assert!(!is_kept && !case.expected.is_empty(), "{case:?}");
                 }
                 Path::NodeToClusterIp => assert!(is_kept, "{case:?}"),
