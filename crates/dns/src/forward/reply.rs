@@ -238,9 +238,10 @@ impl Reply {
         if asked.checking_disabled {
             bytes[3] |= flag::CHECKING_DISABLED;
         }
-        let place = wire::HEADER..self.question_end;
-        if place.len() == query.question.len() {
-            bytes[place].copy_from_slice(&query.question);
+        // The name of an alias may be as long as that of its target, to which records point.
+        let place = &mut bytes[wire::HEADER..self.question_end];
+        if place.eq_ignore_ascii_case(&query.question) {
+            place.copy_from_slice(&query.question);
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 use seaway_dns::{ServerConfig, Upstreams};
+use seaway_model::ServiceKind;
 use seaway_testkit::{eventually, isolate};
 
-use crate::bed::{Bed, LIMIT, addresses, ip, query_of_size, small_cluster};
+use crate::bed::{Bed, LIMIT, addresses, ip, query_of_size, service, small_cluster};
 use crate::upstream::{Mood, Upstream};
 
 const NAME: &str = "www.example.com.";
@@ -186,6 +187,19 @@ fn s43_aliases_are_followed_outside() {
     upstreams[0].set(Mood::Says(ResponseCode::ServFail));
     let answer = bed.ask(name, RecordType::MX);
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+}
+
+#[test]
+fn s43_an_alias_as_long_as_its_target_is_told_from_it() {
+    let (bed, _upstreams) = bed(&[answers("192.0.2.85")], |_| {});
+    let (name, target) = ("out.shop.svc.cluster.local.", "www.twenty-six.example.com.");
+    assert_eq!(name.len(), target.len());
+    let kind = ServiceKind::ExternalName(target.to_owned());
+    bed.names.apply(&[service("shop/out", kind, &[])]);
+    let answer = bed.ask(name, RecordType::A);
+    let owners: Vec<_> = answer.answers.iter().map(|r| r.name.to_ascii()).collect();
+    assert_eq!(owners, [name, target]);
+    assert_eq!(addresses(&answer).1, [ip("192.0.2.85")]);
 }
 
 #[test]
