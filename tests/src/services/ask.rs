@@ -1,7 +1,7 @@
 //! A client that asks once, by any protocol, and says what came of it.
 
 use std::io::{self, BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use seaway_kernel::netns::Netns;
 use seaway_model::{Family, Protocol};
 use seaway_testkit::SctpSocket;
 
-use crate::probe::{Greeting, bind_any, connect};
+use crate::probe::{Greeting, connect};
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(crate) fn read_greeting(stream: &TcpStream) -> io::Result<Greeting> {
 }
 
 fn ask_by_udp(from: &Netns, door: SocketAddr, patience: Duration) -> io::Result<Greeting> {
-    let client = bind_any(from, Family::of(door.ip()))?;
+    let client = bind_new(from, Family::of(door.ip()))?;
     client.set_read_timeout(Some(patience))?;
     client.connect(door)?;
     match client.send(b"who?") {
@@ -89,10 +89,32 @@ fn ask_by_udp(from: &Netns, door: SocketAddr, patience: Duration) -> io::Result<
     Greeting::read(line.unwrap_or_default())
 }
 
-fn ask_by_sctp(from: &Netns, door: SocketAddr, patience: Duration) -> io::Result<Greeting> {
-    // Raw sockets have no port of their own: these must not repeat within a test.
+/// A port that nobody had for long: a flow that is remembered by its ports would go on as it was.
+fn new_port() -> u16 {
     static PORT: AtomicU16 = AtomicU16::new(0);
-    let port = 33_000 + PORT.fetch_add(1, Ordering::Relaxed) % 30_000;
+    10_000 + PORT.fetch_add(1, Ordering::Relaxed) % 20_000
+}
+
+/// A UDP socket with such a port.
+fn bind_new(netns: &Netns, family: Family) -> io::Result<UdpSocket> {
+    let any: IpAddr = match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let bind = || {
+        loop {
+            match UdpSocket::bind((any, new_port())) {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
+                result => return result,
+            }
+        }
+    };
+    netns.enter(bind).expect("namespace")
+}
+
+fn ask_by_sctp(from: &Netns, door: SocketAddr, patience: Duration) -> io::Result<Greeting> {
+    // Raw sockets have no port of their own.
+    let port = new_port();
     let client = from.enter(|| SctpSocket::connected(door.ip()));
     let client = client.expect("namespace")?;
     let tag = 0x5ea1_0000 | u32::from(port);

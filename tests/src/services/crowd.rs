@@ -152,7 +152,8 @@ fn greet(name: &str, socket: &Socket, streams: &mut Vec<TcpStream>) {
         Socket::Tcp(listener, port) => {
             let name = called(name, *port);
             while let Ok((mut stream, peer)) = listener.accept() {
-                let said = writeln!(stream, "{name} {peer}");
+                // In one piece, so that it is read in one.
+                let said = stream.write_all(format!("{name} {peer}\n").as_bytes());
                 if said.is_ok() && stream.set_nonblocking(true).is_ok() {
                     streams.push(stream);
                 }

@@ -13,8 +13,8 @@ use seaway_tests::services::{Stage, at};
 
 use crate::common::{LIMIT, node_door, publish, two_nodes, ways};
 
-/// Who answers a client that asks many times.
-fn names(from: &Netns, door: SocketAddr, protocol: Protocol) -> BTreeSet<String> {
+/// Who answers a client that asks many times, in order.
+fn names(from: &Netns, door: SocketAddr, protocol: Protocol) -> Vec<String> {
     let once = |_| {
         let outcome = at(from, door, protocol).ask();
         let name = outcome.name().map(str::to_owned);
@@ -23,10 +23,15 @@ fn names(from: &Netns, door: SocketAddr, protocol: Protocol) -> BTreeSet<String>
     (0..16).map(once).collect()
 }
 
-fn only(from: &Netns, door: SocketAddr, protocol: Protocol) -> String {
+/// Who always answers a client.
+fn only(what: &str, from: &Netns, door: SocketAddr, protocol: Protocol) -> String {
     let names = names(from, door, protocol);
-    assert_eq!(names.len(), 1, "{protocol} {door}: {names:?}");
-    names.into_iter().next().unwrap_or_default()
+    let first = names[0].clone();
+    assert!(
+        names.iter().all(|name| *name == first),
+        "{what}: {protocol} {door}: {names:?}"
+    );
+    first
 }
 
 /// Key is the client and the Service's port, whichever of its addresses is asked.
@@ -59,7 +64,7 @@ fn s25_one_endpoint_at_all_addresses_of_a_service() {
             let netns = stage.cast.place(from).netns();
             let kept: BTreeSet<String> = doors
                 .iter()
-                .map(|door| only(netns, *door, protocol))
+                .map(|door| only(from, netns, *door, protocol))
                 .collect();
             assert_eq!(kept.len(), 1, "{from} {family} {protocol}: {kept:?}");
         }
@@ -75,7 +80,7 @@ fn s25_clients_are_spread() {
     for (family, protocol) in ways() {
         let door = objects.cluster_door("s", protocol, family);
         for from in ["pod1", "pod2", "b1", "c1", "b2", "c2", "node1", "node2"] {
-            met.insert(only(stage.cast.place(from).netns(), door, protocol));
+            met.insert(only(from, stage.cast.place(from).netns(), door, protocol));
         }
     }
     // 48 clients that all draw one or two of four by chance are not to be expected in this world.
@@ -99,7 +104,7 @@ fn s25_forgotten_with_the_endpoint_and_when_switched_off() {
         let door = objects.cluster_door("s", protocol, family);
         for from in ["pod1", "pod2"] {
             let netns = client(&stage, from);
-            let name = only(&netns, door, protocol);
+            let name = only("at first", &netns, door, protocol);
             kept.push((netns, door, protocol, name));
         }
     }
@@ -107,7 +112,7 @@ fn s25_forgotten_with_the_endpoint_and_when_switched_off() {
     let rest: Vec<&str> = all.into_iter().filter(|name| **name != gone).collect();
     publish(&mut stage, &with(&rest, "affinity: 1000,"));
     for (netns, door, protocol, before) in &kept {
-        let now = only(netns, *door, *protocol);
+        let now = only("one is gone", netns, *door, *protocol);
         if *before == gone {
             assert_ne!(now, gone, "{protocol} {door}");
         } else {
@@ -121,7 +126,7 @@ fn s25_forgotten_with_the_endpoint_and_when_switched_off() {
     }
     publish(&mut stage, &with(&all, "affinity: 1000,"));
     for (netns, door, protocol, _) in &kept {
-        only(netns, *door, *protocol);
+        only("switched on again", netns, *door, *protocol);
     }
 }
 
@@ -144,7 +149,7 @@ fn s25_kept_as_long_as_it_is_used_and_forgotten_after_the_time() {
     ];
     for (netns, door) in doors {
         // Each new connection renews it: after three times its time it is still the same.
-        let first = only(netns, door, Protocol::Tcp);
+        let first = only("at first", netns, door, Protocol::Tcp);
         let end = Instant::now() + Duration::from_secs(6);
         let mut longest = Duration::ZERO;
         while Instant::now() < end {

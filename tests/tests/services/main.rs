@@ -11,7 +11,9 @@
 mod affinity;
 mod common;
 mod coverage;
+mod exposure;
 mod flows;
+mod hijack;
 mod mutation;
 mod packets;
 mod reference;
