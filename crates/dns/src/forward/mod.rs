@@ -276,9 +276,11 @@ impl Forwarder {
         let order = self.servers.in_order();
         let order: Vec<_> = order.iter().map(|u| (u, u.is_away())).collect();
         let again = order.iter().filter(|(_, away)| !away);
+        // Where nobody is there, nobody else is waiting to be asked.
+        let none_there = order.iter().all(|(_, away)| *away);
         for (upstream, away) in order.iter().chain(again) {
             let left = end.saturating_duration_since(Instant::now());
-            let time = match away {
+            let time = match *away && !none_there {
                 true => self.limits.attempt / 3,
                 false => self.limits.attempt,
             };
@@ -303,11 +305,12 @@ impl Forwarder {
         upstream: &Upstream,
         time: Duration,
     ) -> Result<Reply, Fault> {
+        let began = Instant::now();
         let asking = Asking {
             server: upstream.address,
             asked,
             edns: !upstream.plain.load(Relaxed),
-            until: Instant::now() + time,
+            until: began + time,
             dice: &self.dice,
             counters: self.names.counters(),
         };
@@ -323,7 +326,7 @@ impl Forwarder {
         }
         match &result {
             Ok(_) => upstream.answered(),
-            Err(_) => upstream.did_not_answer(),
+            Err(_) => upstream.did_not_answer(began),
         }
         result
     }

@@ -28,33 +28,49 @@ pub enum Upstreams {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
-    away_until: Mutex<Option<Instant>>,
+    heard: Mutex<Heard>,
     /// It does not know EDNS.
     pub(crate) plain: AtomicBool,
     /// What it is asked comes back here.
     pub(crate) loops: AtomicBool,
 }
 
+/// What has been heard of a server.
+#[derive(Debug, Default)]
+struct Heard {
+    last: Option<Instant>,
+    away_until: Option<Instant>,
+}
+
 impl Upstream {
     fn new(address: SocketAddr) -> Arc<Upstream> {
         Arc::new(Upstream {
             address,
-            away_until: Mutex::default(),
+            heard: Mutex::default(),
             plain: AtomicBool::new(false),
             loops: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn is_away(&self) -> bool {
-        lock(&self.away_until).is_some_and(|until| Instant::now() < until)
+        let until = lock(&self.heard).away_until;
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     pub(crate) fn answered(&self) {
-        *lock(&self.away_until) = None;
+        *lock(&self.heard) = Heard {
+            last: Some(Instant::now()),
+            away_until: None,
+        };
     }
 
-    pub(crate) fn did_not_answer(&self) {
-        *lock(&self.away_until) = Some(Instant::now() + AWAY);
+    /// It is away, unless it has answered others meanwhile: then one name takes long, which tells
+    /// nothing of all other names.
+    pub(crate) fn did_not_answer(&self, asked: Instant) {
+        let mut heard = lock(&self.heard);
+        if heard.last.is_none_or(|last| last < asked) {
+            heard.away_until = Some(Instant::now() + AWAY);
+        }
     }
 }
 
@@ -208,12 +224,15 @@ mod tests {
         let servers = Servers::new(Vec::new());
         servers.set(&[at("192.0.2.1:53"), at("192.0.2.2:53"), at("192.0.2.3:53")]);
         let all = servers.all();
-        all[0].did_not_answer();
+        let asked = Instant::now();
+        all[0].did_not_answer(asked);
         all[1].loops.store(true, Relaxed);
         let order: Vec<_> = servers.in_order().iter().map(|u| u.address).collect();
         assert_eq!(order, [at("192.0.2.3:53"), at("192.0.2.1:53")]);
         all[0].answered();
         assert_eq!(servers.in_order()[0].address, at("192.0.2.1:53"));
+        all[0].did_not_answer(asked);
+        assert!(!all[0].is_away(), "it has answered another question since");
     }
 
     #[test]
