@@ -64,7 +64,7 @@ fn lines(report: &Value) -> Vec<Line> {
             page.say("", Tone::Plain);
         }
         let title = format!(
-            "{} to {}, {} {}, by node {}",
+            "{} to {}, {} {}, on node {}",
             text(&report["from"]),
             text(&report["to"]),
             text(&path["protocol"]),
@@ -89,6 +89,9 @@ fn place(at: &Value) -> String {
     }
 }
 
+/// What the agent says of a packet that no Service has to do with.
+const NOT_A_SERVICE: &str = "not for a Service";
+
 #[derive(Default)]
 struct Page(Vec<Line>);
 
@@ -101,6 +104,13 @@ impl Page {
     fn path(&mut self, path: &Value) {
         self.walk(&path["kernel"]);
         let services = &path["services"];
+        if services["agree"] == true && services["specified"] != NOT_A_SERVICE {
+            let line = format!(
+                "  Services, as specified, as planned and as in the kernel: {}",
+                text(&services["specified"])
+            );
+            self.say(&line, Tone::Dim);
+        }
         if services["agree"] != true {
             let line = format!(
                 "  ! Services: it must be {}; planned is {}; in the kernel it is {}",
@@ -124,7 +134,7 @@ impl Page {
             self.step(&(i + 1).to_string(), step);
         }
         if !walk["end"].is_null() {
-            self.end("  ", &walk["end"]);
+            self.end(&walk["end"], None);
         }
         let ways = list(&walk["ways"]);
         for (i, way) in ways.iter().enumerate() {
@@ -143,7 +153,7 @@ impl Page {
             for (j, step) in list(&way["steps"]).iter().enumerate() {
                 self.step(&format!("{}{letter}", steps.len() + j + 1), step);
             }
-            self.end("  ", &way["end"]);
+            self.end(&way["end"], way["source"].as_str());
         }
         let more = walk["more"].as_u64().unwrap_or_default();
         if more > 0 {
@@ -153,7 +163,7 @@ impl Page {
 
     fn step(&mut self, number: &str, step: &Value) {
         let stage = text(&step["stage"]);
-        let line = format!("  {number:>3} {stage:<9} {}", text(&step["text"]));
+        let line = format!("  {number:>3} {stage:<9} {}", brief(&text(&step["text"])));
         self.say(&line, Tone::Plain);
         for row in list(&step["rows"]) {
             let (state, tone) = match row["state"].as_str() {
@@ -163,20 +173,24 @@ impl Page {
                 Some(_) => (" UNPLANNED", Tone::Warn),
                 None => (" is not there", Tone::Warn),
             };
-            let (table, key) = (text(&row["table"]), text(&row["key"]));
+            let (table, key) = (text(&row["table"]), brief(&text(&row["key"])));
             self.say(&format!("                [{table}] {key}{state}"), tone);
         }
     }
 
-    fn end(&mut self, indent: &str, end: &Value) {
+    /// What becomes of a packet, and how to ask on where it goes on with this source.
+    fn end(&mut self, end: &Value, source: Option<&str>) {
         let tone = match end["kind"].as_str() {
             Some("refused" | "dropped" | "lost") => Tone::Bad,
             _ => Tone::Good,
         };
-        self.say(&format!("{indent}  => {}", words(end)), tone);
-        if end["kind"] == "peer" {
+        self.say(&format!("    => {}", words(end)), tone);
+        let node = end["who"]
+            .as_str()
+            .and_then(|who| who.strip_prefix("node "));
+        if let (Some(node), Some(source)) = (node, source) {
             let line = format!(
-                "{indent}     there: seaway trace ADDRESS-OF-THE-SENDER {}",
+                "       on {node}: seaway trace {source} {}",
                 place(&end["to"])
             );
             self.say(&line, Tone::Dim);
@@ -199,6 +213,20 @@ fn words(end: &Value) -> String {
         Some("dropped") => format!("it is dropped, and counted as {}", text(&end["reason"])),
         _ => format!("it gets no further: {}", text(&end["why"])),
     }
+}
+
+/// The same with container ids as short as people know them.
+fn brief(text: &str) -> String {
+    const SHORT: usize = 12;
+    let is_id = |part: &str| part.len() == 64 && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts = text.split_inclusive([' ', '/']).map(|part| {
+        let id = part.trim_end_matches([' ', '/']);
+        match is_id(id) {
+            true => format!("{}{}", &id[..SHORT], &part[id.len()..]),
+            false => part.to_owned(),
+        }
+    });
+    parts.collect()
 }
 
 /// a, b, … z, a2, b2, …
@@ -224,7 +252,7 @@ mod tests {
         };
         json!({"node": "a", "from": "Pod shop/cart", "to": "Service shop/web", "notes": ["words"],
         "paths": [{"to": "10.96.0.10:80", "protocol": "tcp", "arrives": true, "planned": null,
-            "services": {"agree": true}, "kernel": {"end": null, "more": 3,
+            "services": {"agree": true, "specified": "refused"}, "kernel": {"end": null, "more": 3,
                 "steps": [{"stage": "frontend", "text": "it is one", "rows": [row]}],
                 "ways": [
                     way("10.0.0.5:80", json!({"kind": "pod", "to": "10.0.0.5:80"})),
@@ -242,7 +270,7 @@ mod tests {
         assert_eq!(
             shown(&report()),
             [
-                "Pod shop/cart to Service shop/web, tcp 10.96.0.10:80, by node a",
+                "Pod shop/cart to Service shop/web, tcp 10.96.0.10:80, on node a",
                 "    1 frontend  it is one",
                 "                [frontends] tcp 10.96.0.10:80",
                 "  a: 10.0.0.5:80  Pod shop/web",
@@ -251,8 +279,9 @@ mod tests {
                 "  b: 10.0.1.5:80  Pod shop/web",
                 "   2b route     by a route",
                 "    => it leaves for node b, which is to get it to 10.0.1.5:80",
-                "       there: seaway trace ADDRESS-OF-THE-SENDER 10.0.1.5:80",
+                "       on b: seaway trace 10.0.0.4 10.0.1.5:80",
                 "  and 3 more backends",
+                "  Services, as specified, as planned and as in the kernel: refused",
                 "note: words",
             ]
         );
@@ -278,6 +307,19 @@ mod tests {
         ] {
             assert!(all.contains(words), "{words} in\n{all}");
         }
+    }
+
+    #[test]
+    fn container_ids_are_short() {
+        let id = "0123456789ab".repeat(6)[..64].to_owned();
+        assert_eq!(
+            brief(&format!("10.0.0.5 dev pod {id}/eth0")),
+            "10.0.0.5 dev pod 0123456789ab/eth0"
+        );
+        assert_eq!(
+            brief("tcp 10.96.0.1:80 in 10.0.0.0/24"),
+            "tcp 10.96.0.1:80 in 10.0.0.0/24"
+        );
     }
 
     #[test]

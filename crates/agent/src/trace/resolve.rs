@@ -84,7 +84,9 @@ fn pod_origin(state: &State, namespace: &str, name: &str) -> Result<Origin, Stri
             "{title} is on node {node}: ask there (in a lab: `seaway lab exec {node} -- seaway trace …`)"
         ));
     }
-    Err(unknown("Pod", &pod.to_string(), &local_pods(state)))
+    let mut message = unknown("Pod", &pod.to_string(), &local_pods(state));
+    message.push_str("; about a Pod of another node, ask on that node");
+    Err(message)
 }
 
 /// The addresses of a Pod that is attached here.

@@ -185,6 +185,8 @@ pub struct Way {
     pub to: SocketAddr,
     /// Who that is, if anybody known.
     pub who: Option<String>,
+    /// The source that it has then, if that is known.
+    pub source: Option<IpAddr>,
     /// The steps.
     pub steps: Vec<Step>,
     /// What becomes of it.
@@ -204,9 +206,6 @@ pub struct Walk {
     pub ways: Vec<Way>,
     /// How many more there are.
     pub more: usize,
-    /// The sources that the receivers see: the packet's own unless it says otherwise.
-    #[serde(skip)]
-    pub keeps_source: bool,
 }
 
 impl Walk {
@@ -247,22 +246,17 @@ pub fn walk(
             end: Some(*end),
             ways: Vec::new(),
             more: 0,
-            keeps_source: true,
         },
         Ok(course) => {
             let more = course.targets.len().saturating_sub(MAX_WAYS);
-            let mut keeps_source = true;
             let shown = course.targets.iter().take(MAX_WAYS);
-            let ways = shown
-                .map(|target| walker.go(&course, *target, &mut keeps_source))
-                .collect();
+            let ways = shown.map(|target| walker.go(&course, *target)).collect();
             Walk {
                 basis,
                 steps,
                 end: None,
                 ways,
                 more,
-                keeps_source,
             }
         }
     }

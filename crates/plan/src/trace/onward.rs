@@ -6,7 +6,7 @@ use seaway_model::{
     Device, Family, FdbKey, LinkRow, MacAddr, NeighbourKey, Reachability, RouteRow, RouteTable, Row,
 };
 
-use super::translate::place;
+use super::translate::{Translated, place};
 use super::{By, Citation, Course, End, Entry, Stage, Step, Target, Walker, Way};
 
 /// A part of the way, in the making.
@@ -18,9 +18,8 @@ struct Leg<'a, 'w> {
 
 impl Walker<'_> {
     /// The way to one target, to its end.
-    pub(super) fn go(&self, course: &Course, target: Target, keeps: &mut bool) -> Way {
-        let (step, kept) = self.translate(course, target);
-        *keeps &= kept;
+    pub(super) fn go(&self, course: &Course, target: Target) -> Way {
+        let Translated { step, source } = self.translate(course, target);
         let mut leg = Leg {
             walker: self,
             to: target.to,
@@ -30,6 +29,7 @@ impl Walker<'_> {
         Way {
             to: target.to,
             who: (self.scene.who)(target.to.ip()),
+            source,
             steps: leg.steps,
             end,
         }
@@ -96,7 +96,18 @@ impl Leg<'_, '_> {
             return End::Beyond { to: self.to };
         };
         let cited = walker.cite(|tables| &tables.routes, &route.key());
-        self.step(Stage::Route, format!("by the route {route}"), vec![cited]);
+        let text = match &route.reach {
+            // Its name is an attachment's, which the next step tells in better words.
+            Reachability::Via {
+                device: Device::PodLink(_),
+                ..
+            } => format!(
+                "{} is the address of a Pod of this node",
+                route.destination.addr()
+            ),
+            _ => format!("by the route {route}"),
+        };
+        self.step(Stage::Route, text, vec![cited]);
         match &route.reach {
             Reachability::Unreachable => {
                 let missing = self.planned_route(address);

@@ -10,35 +10,46 @@ use super::{By, Citation, Course, Entry, Stage, Step, Target, Walker};
 pub(super) enum SourceNat {
     /// It stays.
     Kept(String),
-    /// It becomes the node's.
-    Node(String),
+    /// It becomes the node's: why, and which that is.
+    Node(String, Option<IpAddr>),
+}
+
+/// A translated packet.
+pub(super) struct Translated {
+    /// What was done, if anything.
+    pub(super) step: Option<Step>,
+    /// The source that it has now, if that is known.
+    pub(super) source: Option<IpAddr>,
 }
 
 impl Walker<'_> {
-    /// The step of translation towards a target, and whether the source stays.
-    pub(super) fn translate(&self, course: &Course, target: Target) -> (Option<Step>, bool) {
+    /// What translation makes of the packet on its way to a target.
+    pub(super) fn translate(&self, course: &Course, target: Target) -> Translated {
         let mut rows: Vec<Citation> = Vec::new();
-        let source = match course.by {
+        let nat = match course.by {
             By::Nobody => self.way_out(target.to.ip(), &mut rows),
             By::Frontend | By::HostPort => self.source_of_translated(course, target, &mut rows),
         };
         if let Some(slot) = target.slot {
             rows.insert(0, self.cite(|tables| &tables.backends, &slot));
         }
-        let changed = course.by != By::Nobody;
-        let destination = format!("the destination becomes {}", target.to);
-        let (text, kept) = match (source, changed) {
-            (SourceNat::Kept(_), false) => return (None, true),
-            (SourceNat::Kept(why), true) => (format!("{destination}; {why}"), true),
-            (SourceNat::Node(why), true) => (format!("{destination}; {why}"), false),
-            (SourceNat::Node(why), false) => (why, false),
+        let (why, source) = match nat {
+            SourceNat::Kept(why) => (why, self.source()),
+            SourceNat::Node(why, source) => (why, source),
         };
-        let step = Step {
+        let text = match (course.by, why.is_empty()) {
+            (By::Nobody, true) => None,
+            (By::Nobody, false) => Some(why),
+            (By::Frontend | By::HostPort, _) => {
+                Some(format!("the destination becomes {}; {why}", target.to))
+            }
+        };
+        let step = text.map(|text| Step {
             stage: Stage::Nat,
             text,
             rows,
-        };
-        (Some(step), kept)
+        });
+        Translated { step, source }
     }
 
     /// The source of the packet as it came.
@@ -98,10 +109,9 @@ impl Walker<'_> {
         let services = self.firewall().and_then(|row| row.services.as_ref());
         let mut sources = services.into_iter().flat_map(|s| s.sources.iter().copied());
         let source = sources.find(|source| Family::of(*source) == family);
-        match source.or_else(|| self.node_source(family)) {
-            Some(source) => SourceNat::Node(format!("{why} the node's own, {source}")),
-            None => SourceNat::Node(format!("{why} the node's own")),
-        }
+        let source = source.or_else(|| self.node_source(family));
+        let which = source.map_or(String::new(), |source| format!(", {source}"));
+        SourceNat::Node(format!("{why} the node's own{which}"), source)
     }
 
     /// What is not for a Service: a Pod's packet that leaves the cluster gets the node's address.

@@ -66,7 +66,7 @@ pub(crate) fn ask(args: &InspectArgs, request: &Request) -> anyhow::Result<Value
         })?;
     match reply {
         Reply::Ok(value) => Ok(value),
-        Reply::Error(error) => bail!("the agent answered: {error}"),
+        Reply::Error(error) => bail!("the agent answered: {}", error.msg),
     }
 }
 
