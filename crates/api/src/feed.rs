@@ -3,7 +3,7 @@
 //! An object that cannot be right gives a problem, and no event: its last good version stays
 //! until a better one comes or it is deleted.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use k8s_openapi::api::core::v1 as core;
@@ -101,22 +101,7 @@ pub struct ClusterFeed {
 struct Balancing {
     services: Kind,
     slices: Kind,
-    /// Each name of a node once: a hundred thousand endpoints share them.
-    names: HashSet<NodeName>,
     triggers: Vec<SystemTime>,
-}
-
-impl Balancing {
-    fn share(&mut self, slice: &mut EndpointSlice) {
-        for endpoint in &mut slice.endpoints {
-            for name in endpoint.node.iter_mut().chain(&mut endpoint.for_nodes) {
-                match self.names.get(name) {
-                    Some(known) => name.clone_from(known),
-                    None => drop(self.names.insert(name.clone())),
-                }
-            }
-        }
-    }
 }
 
 impl ClusterFeed {
@@ -290,12 +275,11 @@ impl Balancing {
         key: &ObjectKey,
         read: Option<Read<EndpointSlice>>,
     ) -> Option<ClusterEvent> {
-        let Some(mut read) = read else {
+        let Some(read) = read else {
             return slice_gone(key);
         };
         self.slices
             .pass_over("EndpointSlice", key, read.passed_over);
-        self.share(&mut read.value);
         Some(ClusterEvent::SliceUpsert(read.value))
     }
 }
@@ -445,29 +429,6 @@ mod tests {
             refused.ends_with("; 992 more objects are like that"),
             "{refused}"
         );
-    }
-
-    #[test]
-    fn endpoints_share_the_names_of_their_nodes() {
-        let mut feed = ClusterFeed::with_services();
-        let endpoint = |n: u8| json!({"addresses": [format!("10.0.0.{n}")], "nodeName": "node-a"});
-        let slice = |name: &str| {
-            slice_change(
-                name,
-                json!({"metadata": {"labels": {convert::SERVICE_NAME_LABEL: "web"}},
-                "addressType": "IPv4", "endpoints": [endpoint(1), endpoint(2)]}),
-            )
-        };
-        let events = feed.slices(vec![slice("a"), slice("b")]);
-        let names: Vec<*const u8> = events
-            .iter()
-            .flat_map(|event| match event {
-                ClusterEvent::SliceUpsert(slice) => slice.endpoints.clone(),
-                other => panic!("{other:?}"),
-            })
-            .map(|endpoint| endpoint.node.expect("named").as_str().as_ptr())
-            .collect();
-        assert_eq!(names, [names[0]; 4]);
     }
 
     #[test]
