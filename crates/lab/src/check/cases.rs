@@ -149,7 +149,8 @@ impl Case {
         match (self.kind, &self.wanted) {
             (_, Wanted::Silence) => SILENCE_MS,
             (ProbeKind::TcpBulk | ProbeKind::TcpMany | ProbeKind::UdpMany, _) => 20_000,
-            _ => 2000,
+            // For a machine with a lot to do besides.
+            _ => 5000,
         }
     }
 }

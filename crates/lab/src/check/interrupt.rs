@@ -37,6 +37,6 @@ pub(super) fn clear_up_when_asked(kubeconfig: PathBuf) -> Result<(), LabError> {
 /// Asks for the end of all that a check makes. It may not have been made yet, or be gone.
 fn clear_up(kubeconfig: &std::path::Path) -> Result<(), LabError> {
     let cluster = Cluster::open(kubeconfig)?;
-    cluster.doom_namespace(&own_name())?;
-    cluster.doom_pod(&own_name())
+    let namespace = cluster.doom_namespace(&own_name());
+    cluster.doom_pod(&own_name()).and(namespace)
 }

@@ -21,6 +21,15 @@ const IN_CONTAINER: Duration = Duration::from_secs(60);
 
 /// Tries all cases and gives what came of each.
 pub(super) fn run(client: &Client, cases: Vec<Case>) -> Vec<(Case, ProbeOutcome)> {
+    run_within(client, cases, Case::timeout_ms)
+}
+
+/// The same, with another patience.
+pub(super) fn run_within(
+    client: &Client,
+    cases: Vec<Case>,
+    timeout_ms: impl Fn(&Case) -> u64 + Sync,
+) -> Vec<(Case, ProbeOutcome)> {
     let mut sources: BTreeMap<Source, Vec<Numbered>> = BTreeMap::new();
     for (id, case) in (0..).zip(cases) {
         let source = Source {
@@ -30,7 +39,7 @@ pub(super) fn run(client: &Client, cases: Vec<Case>) -> Vec<(Case, ProbeOutcome)
         sources.entry(source).or_default().push((id, case));
     }
     let results = parallel::map(sources.into_iter().collect(), AT_ONCE, |(source, cases)| {
-        run_source(client, &source, cases)
+        run_source(client, &source, cases, &timeout_ms)
     });
     let mut all: Vec<_> = results.into_iter().flatten().collect();
     all.sort_by_key(|(id, _, _)| *id);
@@ -52,8 +61,12 @@ fn run_source(
     client: &Client,
     source: &Source,
     cases: Vec<Numbered>,
+    timeout_ms: &impl Fn(&Case) -> u64,
 ) -> Vec<(u64, Case, ProbeOutcome)> {
-    let mut jobs: Vec<ProbeJob> = cases.iter().map(|(id, case)| job(*id, case)).collect();
+    let jobs = cases
+        .iter()
+        .map(|(id, case)| job(*id, case, timeout_ms(case)));
+    let mut jobs: Vec<ProbeJob> = jobs.collect();
     // Large transfers last, so that they do not stand in the way of what is timed.
     jobs.sort_by_key(|job| job.kind == ProbeKind::TcpBulk);
     let outcomes = match source.in_container {
@@ -75,11 +88,11 @@ fn run_source(
         .collect()
 }
 
-fn job(id: u64, case: &Case) -> ProbeJob {
+fn job(id: u64, case: &Case, timeout_ms: u64) -> ProbeJob {
     ProbeJob {
         name: case.name.clone(),
         size: case.size,
-        timeout_ms: case.timeout_ms(),
+        timeout_ms,
         ..ProbeJob::new(id, case.kind, case.target)
     }
 }

@@ -11,7 +11,7 @@ use crate::node_files::program;
 use crate::tool::{LoadReport, ProbeKind};
 
 /// Time from one request to the next.
-const INTERVAL_MS: &str = "10";
+const INTERVAL_MS: &str = "20";
 
 /// A client that asks.
 pub(super) struct Load(Child);

@@ -12,6 +12,9 @@ use crate::waiting::eventually;
 /// How long all nodes may take to balance a Service that is new.
 const IN_FORCE: Duration = Duration::from_secs(10);
 
+/// How long each try may take: what is not in force may be met with silence.
+const AGAIN_MS: u64 = 500;
+
 /// Tries the exchanges with Services until each has gone well once. What does not, in time, is left
 /// to be found by the check itself.
 pub(in super::super) fn settle(client: &Client, cases: &[Case]) {
@@ -21,7 +24,7 @@ pub(in super::super) fn settle(client: &Client, cases: &[Case]) {
         .cloned()
         .collect();
     let settled = eventually(IN_FORCE, || {
-        open = probes::run(client, std::mem::take(&mut open))
+        open = probes::run_within(client, std::mem::take(&mut open), |_| AGAIN_MS)
             .into_iter()
             .filter(|(case, outcome)| judge(case, outcome).is_err())
             .map(|(case, _)| case)
@@ -33,8 +36,44 @@ pub(in super::super) fn settle(client: &Client, cases: &[Case]) {
     }
 }
 
-/// Whether it goes well only once the Service is in force, and says so quickly.
+/// Whether it goes well only once the Service is in force, and says so quickly. Silence takes its
+/// time, so it is waited for by one protocol alone: before it, ports are refused.
 fn is_telling(case: &Case) -> bool {
-    let is_quick = !matches!(case.kind, ProbeKind::TcpMany | ProbeKind::UdpMany);
-    case.is_of_a_service() && is_quick && case.wanted != Wanted::Silence
+    let is_quick = match case.kind {
+        ProbeKind::TcpMany | ProbeKind::UdpMany => false,
+        ProbeKind::Tcp => true,
+        _ => case.wanted != Wanted::Silence,
+    };
+    case.is_of_a_service() && is_quick
+}
+
+#[cfg(test)]
+mod tests {
+    use seaway_model::Family;
+
+    use super::super::super::cases::Path;
+    use super::super::super::samples::case;
+    use super::*;
+
+    #[test]
+    fn every_service_is_waited_for_by_what_is_quick() {
+        let telling = |path, kind, wanted: &Wanted| {
+            let wanted = wanted.clone();
+            is_telling(&Case {
+                wanted,
+                ..case(path, Family::V4, kind)
+            })
+        };
+        let elsewhere = Path::OutsideToLocalNodePortElsewhere;
+        for (path, kind, wanted, expected) in [
+            (elsewhere, ProbeKind::Tcp, Wanted::Silence, true),
+            (elsewhere, ProbeKind::Udp, Wanted::Silence, false),
+            (Path::NoEndpoints, ProbeKind::Udp, Wanted::Refusal, true),
+            (Path::PodToClusterIp, ProbeKind::Sctp, Wanted::Success, true),
+            (Path::Spread, ProbeKind::TcpMany, Wanted::Success, false),
+            (Path::PodToItself, ProbeKind::Tcp, Wanted::Success, false),
+        ] {
+            assert_eq!(telling(path, kind, &wanted), expected, "{path:?} {kind:?}");
+        }
+    }
 }
