@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::List;
 use k8s_openapi::api::core::v1 as core;
 use seaway_kernel::netlink::{LinkTarget, Netlink};
-use seaway_kernel::realise::{DeviceInfo, Devices, Host, LinuxHost, NodeRealiser};
+use seaway_kernel::realise::{DeviceInfo, Devices, Host, LinuxHost, NodeRealiser, Services};
 use seaway_model::{AttachmentId, ClusterEvent, Device, NodeName, Settings, Transport};
 use seaway_plan::{ChangeSet, Input, Planner, Uplink};
 
@@ -55,7 +55,7 @@ pub(super) fn parts(place: &mut Place<'_>, transport: Transport) -> Result<Visit
     let applied = start.elapsed();
     let start = Instant::now();
     let rows = planner.rows();
-    room.run(|| Ok(node.observe(rows)?))?;
+    room.run(|| Ok(node.observe(rows, Services::Read)?))?;
     let observed = start.elapsed();
     let (mut planned, mut sent) = (Vec::new(), Vec::new());
     for i in peers + 1..=peers + JOINS {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use seaway_kernel::netlink::{LinkTarget, Netlink};
-use seaway_kernel::realise::{DeviceInfo, Devices, Host, LinuxHost, NodeRealiser};
+use seaway_kernel::realise::{DeviceInfo, Devices, Host, LinuxHost, NodeRealiser, Services};
 use seaway_model::{
     AttachmentId, ClusterEvent, Device, NodeName, ServiceSettings, Settings, Transport,
 };
@@ -66,7 +66,7 @@ pub(super) fn parts(spot: &mut Spot, changes: usize) -> Result<Parts> {
     drop(all);
     let start = Instant::now();
     let rows = planner.rows();
-    let observed = room.run(|| Ok(node.observe(rows)?))?;
+    let observed = room.run(|| Ok(node.observe(rows, Services::Read)?))?;
     let drift = rows.changes_from(&observed.tables);
     let read = millis(start);
     ensure!(

@@ -11,7 +11,7 @@ use seaway_cni::notes::Notes;
 use seaway_kernel::netlink::{LinkInfo, Netlink, RouteTarget, SEAWAY_PROTOCOL};
 use seaway_kernel::realise::{
     DeviceInfo, Devices, Host, LIVE_GROUP, LinuxHost, NodeRealiser, Observed, RowFailure,
-    SHAPER_GROUP, StrangeLink,
+    SHAPER_GROUP, Services, StrangeLink,
 };
 use seaway_kernel::uplink::{Surroundings, UplinkRule, choose};
 use seaway_model::{Device, LinkRow, Row};
@@ -69,7 +69,7 @@ pub fn cleanup(config: &CleanupConfig) -> Result<CleanupReport, AgentError> {
     find_uplink(&devices, &config.uplink, &saved)?;
     let host = LinuxHost::new(devices, saved);
     let mut node = host.node()?;
-    let first = node.observe(&Tables::default())?;
+    let first = node.observe(&Tables::default(), Services::Read)?;
     let pods = first.attachments.len() + first.strange.len();
     if pods > 0 && !config.force {
         return Err(AgentError::PodsAttached(pods));
@@ -144,7 +144,7 @@ fn empty(
         report.rows.extend(found);
         report.failures = node.apply(&nothing.changes_from(&observed.tables), &|_| None);
         node.reap()?;
-        observed = node.observe(&nothing)?;
+        observed = node.observe(&nothing, Services::Read)?;
         if is_empty(&observed) {
             // What failed on the way is gone all the same.
             report.failures.clear();

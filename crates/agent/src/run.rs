@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use seaway_api::NodeVoice;
 use seaway_cni::notes::Notes;
-use seaway_kernel::realise::{DeviceInfo, Devices, LinuxHost, Observed, StrangeLink};
+use seaway_kernel::realise::{DeviceInfo, Devices, LinuxHost, Observed, Services, StrangeLink};
 use seaway_kernel::uplink::UplinkRule;
 use seaway_model::{AttachmentId, Device, LinkKind, NodeName, Settings, Wiring, host_link_name};
 
@@ -142,9 +142,9 @@ pub(crate) fn lock(state_dir: &Path) -> Result<Flock<File>, AgentError> {
 pub(crate) fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError> {
     let known = shared.records.read_all();
     let nothing = seaway_plan::Tables::default();
-    let mut observed = shared.with_node(|node| node.observe(&nothing))??;
+    let mut observed = shared.with_node(|node| node.observe(&nothing, Services::Omitted))??;
     if recognise(&observed, devices, &known) {
-        observed = shared.with_node(|node| node.observe(&nothing))??;
+        observed = shared.with_node(|node| node.observe(&nothing, Services::Omitted))??;
     }
     shared.with_node(|node| node.condemn(&observed.unfinished))??;
     shared.with_node(|node| node.reap())??;

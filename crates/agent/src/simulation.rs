@@ -12,7 +12,7 @@ use seaway_cni::notes::Notes;
 use seaway_cni::request::CniRequest;
 use seaway_cni::spec::{CniError, Environment};
 use seaway_kernel::netns::Netns;
-use seaway_kernel::realise::{ChaosHost, Devices, Dice, FakeHost};
+use seaway_kernel::realise::{ChaosHost, Devices, Dice, FakeHost, Services};
 use seaway_model::{AttachmentId, ClusterEvent, Node, NodeName, PortMapping, Settings, Wiring};
 use serde_json::{Value, json};
 
@@ -198,7 +198,9 @@ impl World {
     fn delete_unplanned(&self) {
         let planned = self.shared.lock().planner.rows().clone();
         let done = self.shared.with_node(|node| {
-            let observed = node.observe(&planned).expect("nothing fails");
+            let observed = node
+                .observe(&planned, Services::Read)
+                .expect("nothing fails");
             let changes = planned.changes_from(&observed.tables).deletions();
             // What is on a link that is gone is gone, too.
             let _ = node.apply(&changes, &|_| None);

@@ -93,8 +93,7 @@ impl<R: Row> Ord for Slot<R> {
 
 impl<R: Row> PartialEq for Table<R> {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.rows, &other.rows)
-            || (self.len() == other.len() && self.iter().eq(other.iter()))
+        self.shares_rows_with(other) || (self.len() == other.len() && self.iter().eq(other.iter()))
     }
 }
 
@@ -181,6 +180,11 @@ impl<R: Row> Table<R> {
     /// All rows in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &R> {
         self.rows.iter().map(|slot| &slot.row)
+    }
+
+    /// Whether this is a copy of the other, and neither has changed since.
+    pub(crate) fn shares_rows_with(&self, other: &Table<R>) -> bool {
+        Arc::ptr_eq(&self.rows, &other.rows)
     }
 
     /// How many rows there are.

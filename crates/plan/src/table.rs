@@ -16,6 +16,9 @@ impl<R: Row> Table<R> {
     /// What must be done so that `observed` becomes this table: rows that are missing or not in
     /// force are upserted, rows that nobody planned are deleted.
     pub fn changes_from(&self, observed: &Table<R>) -> Vec<Change<R>> {
+        if self.shares_rows_with(observed) {
+            return Vec::new();
+        }
         let unplanned = observed.iter().filter(|row| self.get(&row.key()).is_none());
         let wanting = self.iter().filter(|row| {
             !observed

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use seaway_cni::spec::{CniError, CniResult, Endpoint, NetworkConfig, code};
 use seaway_kernel::netns::Netns;
+use seaway_kernel::realise::Services;
 use seaway_model::{AttachmentId, Rate};
 use seaway_plan::{RowState, Tables, compare};
 use serde_json::Value;
@@ -103,7 +104,7 @@ fn check_node(
 ) -> Result<(), CniError> {
     let planned = shared.lock().planner.rows_of(id);
     let observed = shared
-        .with_node(|node| node.observe(&planned))
+        .with_node(|node| node.observe(&planned, Services::Omitted))
         .and_then(|observed| observed)
         .map_err(|e| kernel_error(&e))?;
     report("on the node", &planned, &observed.tables, problems);

@@ -4,7 +4,7 @@
 use seaway_cni::spec::{CniError, Endpoint, NetworkConfig};
 use seaway_kernel::KernelError;
 use seaway_kernel::fault::{FaultPoint, reach};
-use seaway_kernel::realise::RowFailure;
+use seaway_kernel::realise::{RowFailure, Services};
 use seaway_model::{Attachment, AttachmentId, HostPortRow, LinkRow, Row};
 
 use seaway_plan::{Change, ChangeSet, Tables};
@@ -81,7 +81,8 @@ fn close_unplanned(
     if planned || attachment.extras.ports.is_empty() {
         return Ok(());
     }
-    let observed = shared.with_node(|node| node.observe(&Tables::default()))??;
+    let observed =
+        shared.with_node(|node| node.observe(&Tables::default(), Services::Omitted))??;
     let ours = |row: &&HostPortRow| attachment.addresses.contains(&row.target.ip());
     let open = observed.tables.host_ports.iter().filter(ours).cloned();
     changes.host_ports.extend(open.map(Change::Delete));
@@ -110,7 +111,7 @@ fn adopt_unknown(shared: &Shared, id: &AttachmentId) {
     let Ok(Ok(Some(mut attachment))) = shared.with_node(|node| node.find(id)) else {
         return;
     };
-    let observed = shared.with_node(|node| node.observe(&Tables::default()));
+    let observed = shared.with_node(|node| node.observe(&Tables::default(), Services::Omitted));
     if let Ok(Ok(observed)) = observed {
         attachment.extras = recover::extras(&attachment, &observed.tables);
     }

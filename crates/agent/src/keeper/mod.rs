@@ -8,6 +8,7 @@ mod follow;
 mod pods;
 mod reconcile;
 mod services;
+mod trust;
 mod uplink;
 
 use std::collections::BTreeSet;
@@ -82,6 +83,8 @@ pub(crate) struct Keeper {
     /// How long the last comparison took.
     compared_in: Duration,
     pods: pods::Repairs,
+    /// Whether the tables of Services need not be read again.
+    trust: trust::Trust,
     /// Attachments whose namespace is gone, and to which ports of the node may still lead.
     lost: Vec<Attachment>,
     /// When the objects of the cluster are to be looked at again.
@@ -125,6 +128,7 @@ impl Keeper {
             audit_at: now + AUDIT,
             compared_in: Duration::ZERO,
             pods: pods::Repairs::default(),
+            trust: trust::Trust::default(),
             lost: Vec::new(),
             look_due: None,
             ports_due: true,
@@ -208,6 +212,7 @@ impl Keeper {
         }
         if self.firewall.drain()? {
             tracing::debug!("somebody changed our filters");
+            self.trust.doubt();
             self.ask_node(Instant::now());
         }
         if sightings.is_empty() {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use seaway_kernel::KernelError;
 use seaway_kernel::netns::Netns;
-use seaway_kernel::realise::{Observed, RowFailure};
+use seaway_kernel::realise::{Observed, RowFailure, Services};
 use seaway_model::{
     Attachment, AttachmentId, ContainerId, Device, HostPortRow, LinkKind, LinkRow, LocalPodRow,
     PortGuardRow, Row,
@@ -78,6 +78,7 @@ impl Keeper {
 
     fn settle_outcome(&mut self, tried: &ChangeSet, failures: Vec<RowFailure>) {
         let failed = !failures.is_empty();
+        self.trust.carried_out(&failures);
         for failure in &failures {
             tracing::warn!(%failure, "row not in force");
         }
@@ -125,13 +126,17 @@ impl Keeper {
     fn compare_and_repair(&mut self) -> Result<(), KernelError> {
         let began = Instant::now();
         let shared = self.shared.clone();
-        let (planned, synced, observed, steady) = self.look_steadily(&shared)?;
+        let services = self.trust.services(began);
+        let (planned, synced, observed, steady) = self.look_steadily(&shared, services)?;
         self.clear_unfinished(&observed)?;
         self.free_lost(&shared, |lost| {
             let mut ports = observed.tables.host_ports.iter();
             !ports.any(|row| lost.addresses.contains(&row.target.ip()))
         });
         let mut changes = planned.changes_from(&observed.tables);
+        if synced && services == Services::Read {
+            self.trust.compared(&changes, began);
+        }
         {
             let mut state = shared.lock();
             state.note_comparison(&observed.tables);
@@ -171,6 +176,7 @@ impl Keeper {
     fn look_steadily(
         &mut self,
         shared: &Shared,
+        services: Services,
     ) -> Result<(Tables, bool, Observed, bool), KernelError> {
         let mut tries = 0;
         loop {
@@ -178,7 +184,7 @@ impl Keeper {
                 let state = shared.lock();
                 (state.planner.rows().clone(), state.synced)
             };
-            let observed = self.node.observe(&planned)?;
+            let observed = self.node.observe(&planned, services)?;
             let steady = {
                 let state = shared.lock();
                 let now = state.planner.rows();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use seaway_cni::request::RowsRequest;
 use seaway_kernel::KernelError;
-use seaway_kernel::realise::RowFailure;
+use seaway_kernel::realise::{RowFailure, Services};
 use seaway_kernel::uplink::ChosenUplink;
 use seaway_model::{Extras, PodName, host_link_name};
 use seaway_plan::check::{Finding, findings};
@@ -141,7 +141,7 @@ fn tables(shared: &Shared, wanted: &Wanted) -> Result<TablesReport, KernelError>
             state.planner.name().to_string(),
         )
     };
-    let observed = shared.with_node(|node| node.observe(&planned))??;
+    let observed = shared.with_node(|node| node.observe(&planned, Services::Read))??;
     let (rows, left_out) = compare_some(&planned, &observed.tables, wanted);
     Ok(TablesReport {
         node,

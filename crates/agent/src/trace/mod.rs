@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use seaway_cni::request::{Reply, TraceRequest};
 use seaway_cni::spec::{CniError, code};
+use seaway_kernel::realise::Services;
 use seaway_model::{Family, FrontendRow, Protocol, Service};
 use seaway_plan::Tables;
 use seaway_plan::eval::{self, Source, Verdict};
@@ -87,7 +88,7 @@ fn report(shared: &Shared, request: &TraceRequest) -> Result<TraceReport, String
         let state = shared.lock();
         (ask(&state, request)?, state.planner.rows().clone())
     };
-    let observed = shared.with_node(|node| node.observe(&planned));
+    let observed = shared.with_node(|node| node.observe(&planned, Services::Read));
     let observed = observed.and_then(|observed| observed);
     let observed =
         observed.map_err(|error| format!("the kernel's rows cannot be read: {error}"))?;

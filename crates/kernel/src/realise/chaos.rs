@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use seaway_model::{Attachment, AttachmentId, DropReason, IfName, SysctlRow};
 use seaway_plan::{ChangeSet, Table, Tables};
 
-use super::{Host, NetnsOf, NodeRealiser, Observed, PodNetns, PodRealiser, RowFailure};
+use super::{Host, NetnsOf, NodeRealiser, Observed, PodNetns, PodRealiser, RowFailure, Services};
 use crate::error::KernelError;
 use crate::netns::Netns;
 
@@ -149,9 +149,9 @@ struct ChaosNode {
 }
 
 impl NodeRealiser for ChaosNode {
-    fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError> {
+    fn observe(&mut self, planned: &Tables, services: Services) -> Result<Observed, KernelError> {
         self.dice.check("dump")?;
-        self.inner.observe(planned)
+        self.inner.observe(planned, services)
     }
 
     fn settings(&mut self, planned: &Table<SysctlRow>) -> Table<SysctlRow> {

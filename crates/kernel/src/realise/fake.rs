@@ -11,7 +11,7 @@ use seaway_model::{
 };
 use seaway_plan::{Change, ChangeSet, Table, Tables};
 
-use super::{Host, NetnsOf, NodeRealiser, Observed, PodNetns, PodRealiser, RowFailure};
+use super::{Host, NetnsOf, NodeRealiser, Observed, PodNetns, PodRealiser, RowFailure, Services};
 use crate::error::KernelError;
 use crate::netns::{Netns, NetnsId};
 
@@ -130,7 +130,7 @@ impl Kernel {
 }
 
 impl NodeRealiser for FakeHost {
-    fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError> {
+    fn observe(&mut self, planned: &Tables, _services: Services) -> Result<Observed, KernelError> {
         let kernel = self.lock();
         let mut tables = kernel.node.clone();
         let wanted = |row: &&SysctlRow| planned.sysctls.get(&row.key()).is_some();

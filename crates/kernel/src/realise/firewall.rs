@@ -33,7 +33,7 @@ use seaway_plan::{Change, ChangeSet, Tables};
 use self::commit::{Plan, Subject};
 use self::rules::{FORWARD_IN, FORWARD_OUT};
 use self::sets::TABLE;
-use super::RowFailure;
+use super::{RowFailure, Services};
 use crate::conntrack::{FlowSelector, forget};
 use crate::error::KernelError;
 use crate::netlink::Netlink;
@@ -107,16 +107,34 @@ impl Firewall {
     }
 
     /// Reads what the namespace holds of ours into `tables`.
-    pub fn observe(&mut self, planned: &Tables, tables: &mut Tables) -> Result<(), KernelError> {
+    pub fn observe(
+        &mut self,
+        planned: &Tables,
+        services: Services,
+        tables: &mut Tables,
+    ) -> Result<(), KernelError> {
         self.strays.clear();
         let states = self.states()?;
         if states.is_empty() {
             return Ok(());
         }
         let (_, reader) = self.sockets()?;
-        let strays = observe::elements(reader, &states, planned, tables)?;
-        let row = observe::firewall_row(&states, planned, strays.is_empty());
-        tables.firewall.extend_with(row);
+        let mut strays = observe::elements(reader, &states, planned, tables)?;
+        let row = |strays: &[Element]| observe::firewall_row(&states, planned, strays.is_empty());
+        let mut found = row(&strays);
+        let as_planned = found.is_some() && planned.firewall.iter().eq(&found);
+        match services {
+            Services::Omitted => {}
+            Services::Unchanged if as_planned => observe::take_services(planned, tables),
+            Services::Unchanged | Services::Read => {
+                let more = observe::services(reader, &states, tables)?;
+                if strays.is_empty() && !more.is_empty() {
+                    found = row(&more);
+                }
+                strays.extend(more);
+            }
+        }
+        tables.firewall.extend_with(found);
         self.strays = strays;
         Ok(())
     }

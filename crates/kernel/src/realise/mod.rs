@@ -80,10 +80,23 @@ pub trait Host: Send + Sync {
 /// Finds the namespace in which a Pod link's other end is to be born.
 pub type NetnsOf<'a> = dyn Fn(&AttachmentId) -> Option<BorrowedFd<'a>> + 'a;
 
+/// What an observation does about the tables of Services that grow with the cluster: backends, members,
+/// source ranges, frontends and cluster addresses. To read them costs the kernel quadratic time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Services {
+    /// They are read.
+    Read,
+    /// Nobody can have changed them since they were found as planned: they are given as planned. If
+    /// the filters around them are not as planned, they are read all the same.
+    Unchanged,
+    /// Nobody will look at them: none are given.
+    Omitted,
+}
+
 /// Makes rows of the node's own namespace true.
 pub trait NodeRealiser: Send {
     /// What the namespace holds of ours. `planned` says which kernel settings to read.
-    fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError>;
+    fn observe(&mut self, planned: &Tables, services: Services) -> Result<Observed, KernelError>;
 
     /// The planned kernel settings as they are.
     fn settings(&mut self, planned: &Table<SysctlRow>) -> Table<SysctlRow>;

@@ -21,7 +21,7 @@ use super::saved::Saved;
 use super::work::{Work, dying};
 use super::{
     DYING_GROUP, Host, LIVE_GROUP, NetnsOf, NodeRealiser, Observed, PodRealiser, RowFailure,
-    observe, sysctls,
+    Services, observe, sysctls,
 };
 use crate::error::KernelError;
 use crate::netlink::{LinkTarget, Netlink, NetlinkError, Request};
@@ -68,7 +68,7 @@ pub(super) struct LinuxNode {
 }
 
 impl NodeRealiser for LinuxNode {
-    fn observe(&mut self, planned: &Tables) -> Result<Observed, KernelError> {
+    fn observe(&mut self, planned: &Tables, services: Services) -> Result<Observed, KernelError> {
         let mut observed = Observed::default();
         let links = self.netlink.links()?;
         self.devices.learn_all(&links);
@@ -111,7 +111,7 @@ impl NodeRealiser for LinuxNode {
         }
         self.observe_queues(planned, &any, tables)?;
         tables.sysctls = self.settings(&planned.sysctls);
-        self.firewall.observe(planned, tables)?;
+        self.firewall.observe(planned, services, tables)?;
         Ok(observed)
     }
 

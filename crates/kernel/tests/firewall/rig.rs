@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use seaway_kernel::netns::Netns;
-use seaway_kernel::realise::{Firewall, RowFailure};
+use seaway_kernel::realise::{Firewall, RowFailure, Services};
 use seaway_model::{
     AttachmentId, ContainerId, Device, DropReason, Family, FirewallRow, HostPortKey, HostPortRow,
     IfName, LocalPodRow, MacAddr, PortGuardRow, Protocol, VxlanGuard, Wiring, host_link_name,
@@ -275,8 +275,12 @@ impl Rig {
     }
 
     pub(crate) fn observed(&mut self) -> Tables {
+        self.observed_with(Services::Read)
+    }
+
+    pub(crate) fn observed_with(&mut self, services: Services) -> Tables {
         let mut tables = Tables::default();
-        let result = self.firewall.observe(&self.planned, &mut tables);
+        let result = self.firewall.observe(&self.planned, services, &mut tables);
         result.expect("read");
         tables
     }

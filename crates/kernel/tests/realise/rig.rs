@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use seaway_kernel::netlink::{LinkSet, LinkTarget, Netlink, Request, VethPeer, VethSpec};
 use seaway_kernel::netns::Netns;
 use seaway_kernel::realise::{
-    DeviceInfo, Devices, Host, LinuxHost, NodeRealiser, Observed, RowFailure,
+    DeviceInfo, Devices, Host, LinuxHost, NodeRealiser, Observed, RowFailure, Services,
 };
 use seaway_kernel::uplink::{Surroundings, UplinkRule, choose};
 use seaway_model::{
@@ -244,7 +244,7 @@ impl Rig {
 
     pub(crate) fn observe(&mut self) -> Observed {
         let planned = self.planner.rows();
-        let observe = || self.node.observe(planned);
+        let observe = || self.node.observe(planned, Services::Read);
         self.netns.enter(observe).expect("entered").expect("dump")
     }
 
@@ -257,7 +257,7 @@ impl Rig {
         );
         let host = LinuxHost::new(devices, self.saved.clone());
         let planned = self.planner.rows();
-        let observe = || host.node()?.observe(planned);
+        let observe = || host.node()?.observe(planned, Services::Read);
         let observed = self.netns.enter(observe).expect("entered").expect("dump");
         without_filters(planned.changes_from(&observed.tables))
     }

@@ -60,7 +60,8 @@ fn nothing() -> FirewallRow {
     }
 }
 
-/// Reads the elements of all sets into `tables`, and gives those that are no row's.
+/// Reads the elements of all sets into `tables` but those that grow with the cluster's Services, and
+/// gives those that are no row's.
 pub(super) fn elements(
     reader: &mut Reader,
     states: &States,
@@ -77,13 +78,40 @@ pub(super) fn elements(
             for at in [false, true] {
                 found.host_ports(family, at, planned, tables)?;
             }
-            found.services(family, planned, tables)?;
+            found.local_pods(family, planned, tables)?;
         }
     }
     if states.contains_key(&TableFamily::Bridge) {
         found.port_guards(planned, &mut tables.port_guards)?;
     }
     Ok(found.strays)
+}
+
+/// Reads the tables that grow with the cluster's Services, and gives the elements that are no row's.
+pub(super) fn services(
+    reader: &mut Reader,
+    states: &States,
+    tables: &mut Tables,
+) -> Result<Vec<Element>, KernelError> {
+    let mut found = Found {
+        reader,
+        strays: Vec::new(),
+    };
+    if states.contains_key(&TableFamily::Inet) {
+        for family in Family::ALL {
+            found.services(family, tables)?;
+        }
+    }
+    Ok(found.strays)
+}
+
+/// Takes the tables that grow with the cluster's Services as planned. They share their rows.
+pub(super) fn take_services(planned: &Tables, tables: &mut Tables) {
+    tables.backends = planned.backends.clone();
+    tables.members = planned.members.clone();
+    tables.source_ranges = planned.source_ranges.clone();
+    tables.frontends = planned.frontends.clone();
+    tables.cluster_ips = planned.cluster_ips.clone();
 }
 
 /// Elements that were read.
@@ -170,12 +198,7 @@ impl Found<'_> {
         })
     }
 
-    fn services(
-        &mut self,
-        family: Family,
-        planned: &Tables,
-        tables: &mut Tables,
-    ) -> Result<(), KernelError> {
+    fn services(&mut self, family: Family, tables: &mut Tables) -> Result<(), KernelError> {
         self.each(services::backends(family), &mut tables.backends, |e| {
             services::read_backend(family, e)
         })?;
@@ -196,7 +219,15 @@ impl Found<'_> {
         self.plain(set, &mut tables.cluster_ips, |parts| {
             let address = parts.address(family)?;
             Some(ClusterIpRow { address })
-        })?;
+        })
+    }
+
+    fn local_pods(
+        &mut self,
+        family: Family,
+        planned: &Tables,
+        tables: &mut Tables,
+    ) -> Result<(), KernelError> {
         let set = services::local_pods(family);
         self.plain(set, &mut tables.local_pods, |parts| {
             let mut row = services::read_local_pod(family, parts)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use seaway_kernel::conntrack::reconcile_udp;
-use seaway_kernel::realise::{Firewall, FirewallWatch};
+use seaway_kernel::realise::{Firewall, FirewallWatch, Services};
 use seaway_model::{
     BackendKey, BackendRow, ClusterIpRow, Family, FirewallRow, FrontendAction, FrontendKey,
     FrontendRow, GroupId, MemberRow, Protocol, SourceRangeRow, View, Wiring,
@@ -94,6 +94,37 @@ fn meddling_with_services_is_seen_and_repaired() {
         let observed = rig.observed();
         let left = rig.planned.changes_from(&observed);
         assert_eq!(left, ChangeSet::default(), "{command}");
+    }
+}
+
+#[test]
+fn services_that_nobody_changed_are_taken_as_planned_unless_their_filters_are_not() {
+    let mut rig = busy(Wiring::Routed).rig;
+    let planned = rig.planned.clone();
+    // Nobody looks at what a map leads to ...
+    nft("flush map inet seaway frontends-v4");
+    let trusting = rig.observed_with(Services::Unchanged);
+    assert_eq!(planned.changes_from(&trusting), ChangeSet::default());
+    let omitted = rig.observed_with(Services::Omitted);
+    assert!(omitted.frontends.is_empty() && omitted.backends.is_empty());
+    assert_eq!(omitted.local_pods, planned.local_pods);
+    assert_ne!(
+        planned.changes_from(&rig.observed()).frontends,
+        vec![],
+        "a reader sees it"
+    );
+    // ... but rules, sets and tables themselves are read in any case, and with them all else.
+    for command in [
+        "flush chain inet seaway draw-4-v4",
+        "delete table inet seaway",
+    ] {
+        nft(command);
+        let changes = planned.changes_from(&rig.observed_with(Services::Unchanged));
+        assert!(!changes.frontends.is_empty(), "{command}");
+        assert_eq!(rig.apply(&changes), vec![], "{command}");
+        let left = planned.changes_from(&rig.observed());
+        assert_eq!(left, ChangeSet::default(), "{command}");
+        nft("flush map inet seaway frontends-v4");
     }
 }
 
