@@ -71,7 +71,8 @@ fn ruleset(netns: &Netns) -> BTreeSet<String> {
     let (mut place, mut lines) = (String::new(), BTreeSet::new());
     for line in text.lines() {
         let trimmed = line.trim();
-        if line.starts_with("table") || line.starts_with("\tmap") || line.starts_with("\tset") {
+        // A table, or a chain or map in it: they come in any order.
+        if trimmed.ends_with('{') && !line.starts_with("\t\t") {
             place = trimmed.to_owned();
         }
         for part in trimmed.split(", ") {

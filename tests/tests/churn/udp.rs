@@ -12,15 +12,17 @@ use seaway_tests::shell;
 
 use crate::rounds::LIMIT;
 
-/// How long a client waits for one answer before it sends the next.
+/// How long a client waits for one answer before it sends the next: one that is to follow, and one
+/// that is to lose nothing.
 const PATIENCE: Duration = Duration::from_millis(30);
+const LONG: Duration = Duration::from_secs(4);
 
 fn publish(stage: &mut Stage, rest: &str) -> Objects {
     stage.publish_written(&format!("[{{type: NodePort, {rest}}}]"))
 }
 
 /// Clients that keep their port, at every place.
-fn clients(stage: &Stage, objects: &Objects) -> Vec<Load> {
+fn clients(stage: &Stage, objects: &Objects, patience: Duration) -> Vec<Load> {
     let port = objects.node_port("s", Protocol::Udp);
     let mut loads = Vec::new();
     for family in Family::ALL {
@@ -34,7 +36,7 @@ fn clients(stage: &Stage, objects: &Objects) -> Vec<Load> {
             ("node1", SocketAddr::new(loopback(family), port)),
         ] {
             let netns = stage.cast.place(from).netns();
-            let mut load = Load::datagrams(netns, door, PATIENCE);
+            let mut load = Load::datagrams(netns, door, patience);
             load.what = format!("{from}: {}", load.what);
             loads.push(load);
         }
@@ -75,7 +77,7 @@ fn hear_nothing(loads: &[Load], what: &str) {
 fn r25_datagrams_follow_the_endpoints() {
     let mut stage = Stage::two_nodes();
     let objects = publish(&mut stage, "endpoints: [{at: b1, ready: false}]");
-    let loads = clients(&stage, &objects);
+    let loads = clients(&stage, &objects, PATIENCE);
     hear_nothing(&loads, "none is ready");
     publish(&mut stage, "endpoints: [b1]");
     follow(&loads, "it gets ready", &["b1"]);
@@ -99,7 +101,7 @@ fn r25_datagrams_follow_the_endpoints() {
 fn r25_live_flows_are_never_touched() {
     let mut stage = Stage::two_nodes();
     let objects = publish(&mut stage, "endpoints: [b1, b2]");
-    let loads = clients(&stage, &objects);
+    let loads = clients(&stage, &objects, LONG);
     loads.iter().for_each(|load| load.wait_for_more(3));
     let before: Vec<Vec<String>> = loads.iter().map(names).collect();
     let harmless = [
@@ -150,12 +152,12 @@ fn assert_same(loads: &[Load], before: &[Vec<String>], what: &str) {
 fn r25_what_began_before_the_rules_is_led_too() {
     let mut stage = Stage::two_nodes();
     let objects = publish(&mut stage, "endpoints: [b1]");
-    let loads = clients(&stage, &objects);
+    let loads = clients(&stage, &objects, PATIENCE);
     follow(&loads, "at first", &["b1"]);
     drop(loads);
     stage.net.agent_mut(1).kill_agent();
     shell::run(stage.net.node(1), "nft flush ruleset");
-    let loads = clients(&stage, &objects);
+    let loads = clients(&stage, &objects, PATIENCE);
     hear_nothing(&loads, "nobody translates");
     stage.net.agent_mut(1).start_agent();
     stage.wait_heard();
