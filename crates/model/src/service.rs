@@ -13,6 +13,7 @@ pub const AFFINITY_SECONDS: u32 = 10_800;
 
 /// A Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Service {
     /// `namespace/name`.
     pub name: ServiceName,
@@ -84,6 +85,7 @@ pub enum ServiceKind {
 
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ServicePort {
     /// Its name; empty when the Service has only one and gives it none. Endpoints are found by it.
     #[serde(default)]
@@ -109,6 +111,7 @@ pub enum TrafficPolicy {
 
 /// Some of the endpoints of a Service, of one family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EndpointSlice {
     /// `namespace/name`.
     pub name: SliceName,
@@ -124,6 +127,7 @@ pub struct EndpointSlice {
 
 /// A port that all endpoints of a slice have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SlicePort {
     /// The name of the Service's port that leads here.
     #[serde(default)]
@@ -137,6 +141,7 @@ pub struct SlicePort {
 
 /// An endpoint. Missing conditions have been filled in (S5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// Its address: the first that the slice names.
     pub address: IpAddr,

@@ -56,7 +56,7 @@ impl Keeper {
         self.shared.programming.taken(&events);
         let synced = events.contains(&ClusterEvent::Synced);
         events.retain(|event| *event != ClusterEvent::Synced);
-        let (changes, new_gateways, touched, flows) = {
+        let (changes, new_gateways, touched, flows, of_nodes) = {
             let mut state = self.shared.lock();
             let own = |event: &ClusterEvent| match event {
                 ClusterEvent::NodeUpsert(node) => node.name == *state.planner.name(),
@@ -64,6 +64,7 @@ impl Keeper {
             };
             self.uplink_due |= events.iter().any(own);
             self.ports_due |= events.iter().any(is_of_service);
+            let mut of_nodes = events.iter().any(is_of_node);
             let before = state.planner.pod_cidrs().to_vec();
             let mut changes = ChangeSet::default();
             for event in events {
@@ -75,14 +76,16 @@ impl Keeper {
             }
             let new_gateways = state.synced && state.planner.pod_cidrs() != before;
             let touched = std::mem::take(&mut state.touched);
-            let flows = FlowNews::of(&state, &touched, &changes);
-            (changes, new_gateways, touched, flows)
+            // A node's address may be an endpoint of Services that no event was about.
+            of_nodes &= !changes.backends.is_empty();
+            let flows = FlowNews::of(&state, &touched, &changes, of_nodes);
+            (changes, new_gateways, touched, flows, of_nodes)
         };
         let failures = self.carry_out(&changes);
         self.shared.programming.done(began.elapsed(), &failures);
         self.compare_flows(flows);
-        if !touched.is_empty() || self.uplink_due {
-            self.renew_checks(Some(&touched));
+        if !touched.is_empty() || of_nodes || self.uplink_due {
+            self.renew_checks((!of_nodes).then_some(&touched));
             self.look_due.get_or_insert(Instant::now() + LOOK);
         }
         if new_gateways {
@@ -192,6 +195,14 @@ impl Keeper {
             }),
         }
     }
+}
+
+/// Addresses may have become a node's, or nobody's.
+fn is_of_node(event: &ClusterEvent) -> bool {
+    matches!(
+        event,
+        ClusterEvent::NodeUpsert(_) | ClusterEvent::NodeDelete(_)
+    )
 }
 
 /// A Service may have got ports or lost them.

@@ -27,11 +27,12 @@ pub(super) struct FlowNews {
 
 impl FlowNews {
     /// Of planned changes that are about these Services. Before the cluster is known there is no
-    /// news: then all are compared once it is.
+    /// news: then all are compared once it is. With `of_others` Services changed that are not named.
     pub(super) fn of(
         state: &State,
         touched: &BTreeSet<ServiceName>,
         changes: &ChangeSet,
+        of_others: bool,
     ) -> FlowNews {
         if !state.synced {
             return FlowNews::default();
@@ -41,10 +42,11 @@ impl FlowNews {
         let mut truths: Vec<FlowTruth> = of_touched.collect();
         let told: BTreeSet<SocketAddr> = truths.iter().map(|truth| truth.frontend).collect();
         // An address that changed hands is about a Service that no event was about.
-        let all = changes.frontends.iter().any(|change| match change {
-            Change::Upsert(row) => is_udp(row) && !told.contains(&at(row)),
-            Change::Delete(_) => false,
-        });
+        let all = of_others
+            || changes.frontends.iter().any(|change| match change {
+                Change::Upsert(row) => is_udp(row) && !told.contains(&at(row)),
+                Change::Delete(_) => false,
+            });
         truths.extend(planner.udp_flows_gone(changes));
         FlowNews { truths, all }
     }

@@ -88,7 +88,7 @@ impl Keeper {
 
     /// Carries out what concerns no Service in particular.
     fn carry_out_for_all(&mut self, changes: &ChangeSet) {
-        let flows = FlowNews::of(&self.shared.lock(), &BTreeSet::new(), changes);
+        let flows = FlowNews::of(&self.shared.lock(), &BTreeSet::new(), changes, false);
         self.carry_out(changes);
         self.compare_flows(flows);
         self.renew_checks(Some(&BTreeSet::new()));

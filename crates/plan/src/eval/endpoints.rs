@@ -53,9 +53,9 @@ fn merged<'a>(
     slices.sort_by(|a, b| a.name.cmp(&b.name));
     let mut all: BTreeMap<SocketAddr, &Endpoint> = BTreeMap::new();
     let rank = |e: &Endpoint| {
-        if e.ready && !e.terminating {
+        if e.ready {
             0
-        } else if (e.serving || e.ready) && e.terminating {
+        } else if e.serving && e.terminating {
             1
         } else if e.serving {
             2
@@ -112,10 +112,9 @@ fn usable<'a>(
     all: impl Iterator<Item = (&'a SocketAddr, &'a &'a Endpoint)>,
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
     let all: Vec<(SocketAddr, &Endpoint)> = all.map(|(a, e)| (*a, *e)).collect();
-    let ready = |e: &Endpoint| e.ready && !e.terminating;
-    let ending = |e: &Endpoint| e.terminating && (e.serving || e.ready);
-    let any_ready = all.iter().any(|(_, e)| ready(e));
-    let wanted = |e: &Endpoint| if any_ready { ready(e) } else { ending(e) };
+    let any_ready = all.iter().any(|(_, e)| e.ready);
+    let ending = |e: &Endpoint| e.terminating && e.serving;
+    let wanted = |e: &Endpoint| if any_ready { e.ready } else { ending(e) };
     all.into_iter().filter(|(_, e)| wanted(e)).collect()
 }
 
@@ -125,7 +124,7 @@ fn by_hints<'a>(
     node: &Node,
     all: &[(SocketAddr, &'a Endpoint)],
 ) -> Vec<(SocketAddr, &'a Endpoint)> {
-    let is_fallback = all.iter().any(|(_, e)| e.terminating);
+    let is_fallback = !all.iter().any(|(_, e)| e.ready);
     let of_node = |e: &Endpoint| e.for_nodes.contains(&node.name);
     let of_zone = |e: &Endpoint| node.zone.as_ref().is_some_and(|z| e.for_zones.contains(z));
     if is_fallback {

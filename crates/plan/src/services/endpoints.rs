@@ -23,11 +23,12 @@ pub(super) enum Use {
 
 impl Use {
     fn of(endpoint: &Endpoint) -> Use {
-        match (endpoint.ready || endpoint.serving, endpoint.terminating) {
-            (true, true) => Use::Fallback,
-            (true, false) if endpoint.ready => Use::Ready,
-            (true, false) => Use::Serving,
-            (false, _) => Use::Nothing,
+        // Whoever fills slices says that what ends is ready only where that is wanted (S7).
+        match (endpoint.ready, endpoint.serving, endpoint.terminating) {
+            (true, _, _) => Use::Ready,
+            (false, true, true) => Use::Fallback,
+            (false, true, false) => Use::Serving,
+            (false, false, _) => Use::Nothing,
         }
     }
 }
