@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::socket::is_own;
 use super::{SUBSYSTEM, TableFamily, attr, kind};
 use crate::error::{Context, KernelError};
@@ -10,6 +12,8 @@ use crate::netlink::RawMessage;
 
 /// `NFNLGRP_NFTABLES`.
 const GROUP: u32 = 7;
+/// Room for what we do ourselves: it is told as well, and an overflow costs a comparison of everything.
+const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// Tells when somebody else changes tables of a name. It belongs for ever to the namespace that it
 /// was opened in.
@@ -23,6 +27,8 @@ impl TableWatch {
     pub(crate) fn open(table: &'static str) -> Result<TableWatch, KernelError> {
         let name = || "changes".to_owned();
         let mut channel = Channel::open("changes of nftables")?;
+        // Where it is refused, overflows come sooner.
+        let _ = setsockopt(&channel.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
         let socket = &mut channel.socket;
         socket
             .add_membership(GROUP)
