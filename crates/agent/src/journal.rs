@@ -93,7 +93,7 @@ impl Journal {
         let mut inner = self.lock();
         if inner.conditions.get(&topic) != Some(&message) {
             inner.conditions.insert(topic.clone(), message.clone());
-            inner.told.insert(topic, Instant::now());
+            inner.note_told(topic, Instant::now());
             inner.tell(EventType::Warning, reason, message);
         }
     }
@@ -102,7 +102,7 @@ impl Journal {
     pub(crate) fn over(&self, topic: &Topic, reason: &str, message: impl FnOnce() -> String) {
         let mut inner = self.lock();
         if inner.conditions.remove(topic).is_some() {
-            inner.told.insert(topic.clone(), Instant::now());
+            inner.note_told(topic.clone(), Instant::now());
             inner.tell(EventType::Normal, reason, message());
         }
     }
@@ -129,6 +129,13 @@ impl Journal {
 }
 
 impl Inner {
+    /// Topics that need not rest any more are forgotten: objects come and go for ever.
+    fn note_told(&mut self, topic: Topic, now: Instant) {
+        self.told
+            .retain(|_, at| now.saturating_duration_since(*at) < REST);
+        self.told.insert(topic, now);
+    }
+
     fn tell(&mut self, event_type: EventType, reason: &str, message: String) {
         match event_type {
             EventType::Warning => tracing::warn!(reason, "{message}"),
@@ -195,5 +202,19 @@ mod tests {
             journal.holds(Topic::Wiring, "Tested", number.to_string());
         }
         assert_eq!(journal.recent().len(), KEPT);
+    }
+
+    #[test]
+    fn topics_of_the_past_are_forgotten() {
+        let (journal, _notes) = Journal::new();
+        let now = Instant::now();
+        let object = |number: u8| Topic::Object(number.to_string());
+        let mut inner = journal.lock();
+        inner.note_told(object(1), now);
+        inner.note_told(object(2), now + REST / 2);
+        assert_eq!(inner.told.len(), 2);
+        inner.note_told(object(3), now + REST);
+        assert!(!inner.told.contains_key(&object(1)), "it has rested");
+        assert_eq!(inner.told.len(), 2);
     }
 }
