@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use seaway_model::{FrontendRow, Protocol, ServiceName};
-use seaway_plan::check::of_services;
+use seaway_plan::check::{Finding, of_services};
 use seaway_plan::{Change, ChangeSet, FlowTruth};
 
 use super::Keeper;
@@ -106,12 +106,10 @@ impl Keeper {
     /// Tells what does not go together among Services, each object once.
     pub(super) fn tell_objects(&mut self) {
         let all = of_services(&self.shared.lock().planner);
-        let mut told: BTreeSet<String> = BTreeSet::new();
-        for finding in &all {
-            if told.len() == OBJECTS {
-                break;
-            }
-            if told.insert(finding.object.clone()) {
+        let told = chosen(&self.told_objects, &all);
+        let mut before = None;
+        for finding in all.iter().filter(|f| told.contains(&f.object)) {
+            if before.replace(&finding.object) != Some(&finding.object) {
                 let message = format!("{} {}: {}", finding.object, finding.field, finding.message);
                 let topic = Topic::Object(finding.object.clone());
                 self.shared.journal.holds(topic, "ObjectRefused", message);
@@ -128,5 +126,39 @@ impl Keeper {
         if std::mem::take(&mut self.ports_due) {
             clashes::look(&self.shared);
         }
+    }
+}
+
+/// Of which objects people are told: those that they have been told of and that are wrong still, and
+/// others for as long as there is room.
+fn chosen(before: &BTreeSet<String>, findings: &[Finding]) -> BTreeSet<String> {
+    let wrong: BTreeSet<&String> = findings.iter().map(|finding| &finding.object).collect();
+    let (still, others): (Vec<&String>, Vec<&String>) = wrong
+        .into_iter()
+        .partition(|object| before.contains(*object));
+    let all = still.into_iter().chain(others);
+    all.take(OBJECTS).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_called_right_because_others_are_wrong_too() {
+        let findings = |numbers: std::ops::Range<usize>| -> Vec<Finding> {
+            let finding = |number| Finding {
+                object: format!("Service default/{number:02}"),
+                field: "ports",
+                message: "is taken".to_owned(),
+            };
+            numbers.map(finding).collect()
+        };
+        let first = chosen(&BTreeSet::new(), &findings(10..40));
+        assert_eq!(first.len(), OBJECTS);
+        let more = chosen(&first, &findings(0..40));
+        assert_eq!(more, first, "those of before are wrong still");
+        let fewer = chosen(&more, &findings(0..12));
+        assert_eq!(fewer.len(), 12, "all that are wrong");
     }
 }
