@@ -76,6 +76,11 @@ pub(crate) fn nft(text: &str) -> String {
     run("nft", &[text])
 }
 
+/// All tables, without what they count meanwhile.
+pub(crate) fn ruleset() -> String {
+    run("nft", &["--stateless", "list", "ruleset"])
+}
+
 pub(crate) fn sysctl(path: &str, value: &str) {
     fs::write(Path::new("/proc/sys/net").join(path), value).expect("a kernel setting");
 }

@@ -375,12 +375,16 @@ fn postrouting(row: &FirewallRow) -> Vec<Rule> {
     for family in Family::ALL {
         let of = || When::of_family(family);
         let alias = || of().source(alias(family));
+        let appear = |when: When| match services {
+            Some(services) => services::source::appear(when, services, family),
+            None => when.masquerade(),
+        };
         // To the node itself: there it gets the loopback address back when it is answered.
         rules.push(alias().by_loopback().accept());
-        rules.push(alias().masquerade());
+        rules.push(appear(alias()));
         let ends = [Part::Source(family), Part::Destination(family)];
         let to_itself = of().translated().known_in(local_pods(family), &ends);
-        rules.push(to_itself.masquerade());
+        rules.push(appear(to_itself));
     }
     if let Some(services) = services {
         rules.extend(services::source::of_pods(row, services));

@@ -14,7 +14,7 @@ use seaway_plan::{ChangeSet, FlowTruth};
 
 use super::servers::{answer, ask, ask_udp, udp_client};
 use super::{Balanced, KEPT, firewall, frontend, outside, rules, virtual_ip};
-use crate::rig::{Rig, net, nft, node_address, row};
+use crate::rig::{Rig, net, nft, node_address, row, ruleset};
 
 /// Some of everything.
 fn busy(wiring: Wiring) -> Balanced {
@@ -46,12 +46,12 @@ fn busy(wiring: Wiring) -> Balanced {
 fn another_agent_finds_all_as_it_is_to_be() {
     for wiring in Wiring::ALL {
         let mut rig = busy(wiring).rig;
-        let before = nft("list ruleset");
+        let before = ruleset();
         rig.firewall = Firewall::default();
         let observed = rig.observed();
         assert_eq!(rig.planned.changes_from(&observed), ChangeSet::default());
         assert_eq!(observed.firewall.iter().count(), 1);
-        assert_eq!(nft("list ruleset"), before);
+        assert_eq!(ruleset(), before);
     }
 }
 

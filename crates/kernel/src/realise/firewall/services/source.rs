@@ -101,7 +101,12 @@ pub(in crate::realise::firewall) fn of_others(rules: &ServiceRules) -> Vec<Rule>
     all
 }
 
-fn appear(when: When, rules: &ServiceRules, family: Family) -> Rule {
+/// Then its source is this node's address towards others, whatever device it goes out by.
+pub(in crate::realise::firewall) fn appear(
+    when: When,
+    rules: &ServiceRules,
+    family: Family,
+) -> Rule {
     let mut sources = rules.sources.iter();
     match sources.find(|source| Family::of(**source) == family) {
         Some(source) => when.appear_as(*source),
