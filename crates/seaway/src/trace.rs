@@ -247,7 +247,7 @@ mod tests {
     fn report() -> Value {
         let row = json!({"table": "frontends", "key": "tcp 10.96.0.10:80", "state": "in-force"});
         let way = |to: &str, end: Value| {
-            json!({"to": to, "who": "Pod shop/web", "end": end,
+            json!({"to": to, "who": "Pod shop/web", "end": end, "source": "10.0.0.4",
             "steps": [{"stage": "route", "text": "by a route", "rows": []}]})
         };
         json!({"node": "a", "from": "Pod shop/cart", "to": "Service shop/web", "notes": ["words"],
