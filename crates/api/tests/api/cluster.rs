@@ -11,10 +11,11 @@ use tokio::time::timeout;
 
 use crate::mock::{Fault, LIMIT, Mock, Verb, timing};
 
-struct Agent {
+/// An agent's ears.
+pub(crate) struct Agent {
     news: mpsc::UnboundedReceiver<ClusterNews>,
-    events: Vec<ClusterEvent>,
-    problem: Option<String>,
+    pub(crate) events: Vec<ClusterEvent>,
+    pub(crate) problem: Option<String>,
     unwritten: Option<String>,
     refused: Option<String>,
     triggers: usize,
@@ -33,7 +34,7 @@ impl Agent {
         Agent::follow(kubeconfig, voice, false)
     }
 
-    fn follow(
+    pub(crate) fn follow(
         kubeconfig: impl Into<std::path::PathBuf>,
         voice: NodeVoice,
         services: bool,
@@ -63,7 +64,7 @@ impl Agent {
         }
     }
 
-    async fn until(&mut self, what: &str, reached: impl Fn(&Agent) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, reached: impl Fn(&Agent) -> bool) {
         let waiting = async {
             while !reached(self) {
                 match self.news.recv().await.expect("it goes on") {
@@ -95,7 +96,7 @@ impl Drop for Agent {
     }
 }
 
-fn synced(agent: &Agent) -> bool {
+pub(crate) fn synced(agent: &Agent) -> bool {
     agent.events.contains(&ClusterEvent::Synced)
 }
 

@@ -2,6 +2,7 @@
 //! random histories.
 
 mod cluster;
+mod faults;
 mod mirror;
 mod mock;
 mod status;

@@ -89,6 +89,13 @@ pub(crate) struct State {
     epoch: u64,
 }
 
+impl State {
+    /// Nothing more goes wrong.
+    pub(crate) fn clear_faults(&mut self) {
+        self.faults.clear();
+    }
+}
+
 /// The server.
 #[derive(Clone)]
 pub(crate) struct Mock {
