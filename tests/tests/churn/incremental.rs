@@ -51,7 +51,10 @@ impl Dump {
     fn assert_is(&self, cold: &Dump, what: &str) {
         let sizes = (self.rows.len(), self.ruleset.len());
         println!("{what}: {sizes:?} rows and lines of rules");
-        assert!(sizes.0 > 200 && sizes.1 > 400, "{what}: hardly anything: {sizes:?}");
+        assert!(
+            sizes.0 > 200 && sizes.1 > 400,
+            "{what}: hardly anything: {sizes:?}"
+        );
         let differ = |a: &BTreeSet<String>, b: &BTreeSet<String>| -> Vec<String> {
             let only = |sign: &str, a: &BTreeSet<String>, b: &BTreeSet<String>| {
                 let lines = a.difference(b).take(20);
