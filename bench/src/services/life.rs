@@ -1,6 +1,7 @@
 //! One life of an agent among many Services: born into a kernel that holds nothing of it, told of
 //! all, watched while endpoints change one by one and then many a second.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -119,9 +120,20 @@ fn storm(spot: &Spot, agent: &Agent, effort: Effort, life: &mut Life) -> Result<
         sent.push(Instant::now());
         spot.stage.send(Kind::Slices, event);
     }
-    for (n, sent) in sent.iter().enumerate() {
-        let at = sight.wait_for(objects::newcomer(effort.changes + n), PATIENCE)?;
-        life.storm.push(millis(at.saturating_duration_since(*sent)));
+    // A change that is overtaken by a later one of the same Service is in force with that one.
+    let mut next: HashMap<usize, Instant> = HashMap::new();
+    for n in (0..count).rev() {
+        let (service, newcomer) = (
+            chosen(spot.scale, effort.changes + n),
+            objects::newcomer(effort.changes + n),
+        );
+        let at = match next.get(&service) {
+            Some(later) => sight.came(newcomer).unwrap_or(*later),
+            None => sight.wait_for(newcomer, PATIENCE)?,
+        };
+        next.insert(service, at);
+        life.storm
+            .push(millis(at.saturating_duration_since(sent[n])));
     }
     let wall = millis(start.elapsed());
     life.storm_cpu = (spent(agent.pid())? - before) / wall;

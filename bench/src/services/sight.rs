@@ -56,6 +56,11 @@ impl Sight {
         }
     }
 
+    /// When a newcomer was seen to be in force, if it was.
+    pub(super) fn came(&self, address: Ipv4Addr) -> Option<Instant> {
+        self.came.get(&address).copied()
+    }
+
     /// Takes in what has come, without waiting.
     pub(super) fn look(&mut self) -> Result<()> {
         loop {

@@ -7,10 +7,13 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::socket::{Shutdown, shutdown};
 use serde_json::{Value, json};
 
 use super::objects::{self, Scale};
@@ -19,6 +22,8 @@ use crate::room::Room;
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
 /// How many objects a page has; agents ask for as many.
 const PAGE: usize = 500;
+/// How often watchers hear that nothing is new.
+const BOOKMARKS: Duration = Duration::from_secs(15);
 /// The version of all lists; events come after it.
 const VERSION: u64 = 1_000;
 
@@ -62,10 +67,18 @@ struct Shared {
     version: AtomicU64,
 }
 
-/// A server that runs until the program ends.
-#[derive(Clone, Debug)]
+/// A server; gone when dropped.
+#[derive(Debug)]
 pub(super) struct Stage {
+    listener: TcpListener,
     shared: Arc<Shared>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Whoever waits for connections is woken and ends; it is as good as gone if that fails.
+        let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
+    }
 }
 
 impl Stage {
@@ -92,10 +105,19 @@ impl Stage {
             version: AtomicU64::new(VERSION),
         });
         let stage = Stage {
+            listener: listener.try_clone().context("sharing a socket")?,
             shared: shared.clone(),
         };
+        let told = Arc::downgrade(&shared);
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            while let Some(shared) = told.upgrade() {
+                shared.send_bookmarks();
+                drop(shared);
+                std::thread::sleep(BOOKMARKS);
+            }
+        });
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
                 let shared = shared.clone();
                 std::thread::spawn(move || {
                     // Whoever hangs up is gone; there is nobody to tell.
@@ -137,14 +159,30 @@ impl Stage {
 
     /// Sends an event to whoever watches the kind; gives to how many.
     pub(super) fn send(&self, kind: Kind, event: &[u8]) -> usize {
-        let mut all = self.shared.watchers();
-        let watchers = all.entry(kind).or_default();
-        watchers.retain_mut(|stream| stream.write_all(event).is_ok());
-        watchers.len()
+        self.shared.send(kind, event)
     }
 }
 
 impl Shared {
+    fn send(&self, kind: Kind, event: &[u8]) -> usize {
+        let mut all = self.watchers();
+        let watchers = all.entry(kind).or_default();
+        watchers.retain_mut(|stream| stream.write_all(event).is_ok());
+        watchers.len()
+    }
+
+    /// Says that nothing is new: who hears nothing for long takes the server for dead.
+    fn send_bookmarks(&self) {
+        for kind in Kind::ALL {
+            let (version, name) = kind.list();
+            let now = self.version.load(Ordering::Relaxed).to_string();
+            let object = json!({"apiVersion": version, "kind": name.trim_end_matches("List"),
+                "metadata": {"resourceVersion": now}});
+            let event = json!({"type": "BOOKMARK", "object": object});
+            self.send(kind, &chunk(format!("{event}\n").as_bytes()));
+        }
+    }
+
     fn watchers(&self) -> MutexGuard<'_, HashMap<Kind, Vec<TcpStream>>> {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
