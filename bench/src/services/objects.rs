@@ -256,7 +256,9 @@ fn managed(manager: &str, field: &str) -> Value {
 }
 
 fn uid(kind: &str, i: usize) -> String {
-    let kind = kind.bytes().fold(0u32, |n, byte| n * 31 + u32::from(byte));
+    let kind = kind.bytes().fold(0u32, |n, byte| {
+        n.wrapping_mul(31).wrapping_add(u32::from(byte))
+    });
     format!("{kind:08x}-0000-4000-8000-{i:012x}")
 }
 
