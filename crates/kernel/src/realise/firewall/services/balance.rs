@@ -23,8 +23,7 @@ pub(in crate::realise::firewall) fn chains(rules: &ServiceRules, next: &str) -> 
     for family in Family::ALL {
         for view in VIEWS {
             for slots in 0..=MAX_SLOTS {
-                let draws = draws(view, family, slots);
-                chains.push(inner(&draw_chain(view, family, slots), draws));
+                chains.extend(drawing(view, family, slots));
             }
             for seconds in &rules.affinities {
                 let chain = keep_chain(view, family, *seconds);
@@ -106,27 +105,30 @@ enum Slot {
     This(u32),
 }
 
-/// What is tried one after the other for a group of 2^`slots`.
-fn draws(view: View, family: Family, slots: u8) -> Vec<Rule> {
+fn try_chain(view: View, family: Family, slots: u8) -> String {
+    name(&format!("try-{}", 1u32 << slots), view, family)
+}
+
+/// What is tried one after the other for a group of 2^`slots`. All tries are one rule that is jumped
+/// to again: the kernel compares each new element of a map with every rule that looks into the map.
+fn drawing(view: View, family: Family, slots: u8) -> Vec<ChainSpec> {
     let all = 1u32 << slots;
-    let any = |count| std::iter::repeat_with(move || Slot::Below(all)).take(count);
-    let mut tries: Vec<Slot> = match slots {
-        0 => vec![],
+    let (tries, last) = match slots {
+        0 => (0, Slot::This(0)),
         // Both are filled.
-        1 => any(1).collect(),
-        _ if slots <= DENSE_SLOTS => any(DENSE_DRAWS).chain([Slot::Below(all / 2)]).collect(),
-        _ => any(SPARSE_DRAWS).collect(),
+        1 => (0, Slot::Below(all)),
+        _ if slots <= DENSE_SLOTS => (DENSE_DRAWS, Slot::Below(all / 2)),
+        _ => (SPARSE_DRAWS, Slot::This(FALLBACK_SLOT.into())),
     };
-    // One of these is filled in every group, also in one that has just become another kind.
-    let sure = [Slot::This(0), Slot::This(FALLBACK_SLOT.into())];
-    match slots <= DENSE_SLOTS {
-        true => tries.extend(sure),
-        false => tries.extend(sure.into_iter().rev()),
+    let again = try_chain(view, family, slots);
+    let mut rules: Vec<Rule> = (0..tries).map(|_| When::always().jump(&again)).collect();
+    rules.push(draw(view, family, &last));
+    let mut chains = Vec::new();
+    if tries > 0 {
+        chains.push(inner(&again, vec![draw(view, family, &Slot::Below(all))]));
     }
-    tries
-        .into_iter()
-        .map(|slot| draw(view, family, &slot))
-        .collect()
+    chains.push(inner(&draw_chain(view, family, slots), rules));
+    chains
 }
 
 fn draw(view: View, family: Family, slot: &Slot) -> Rule {
