@@ -51,6 +51,9 @@ pub fn by_rows(rows: &Tables, packet: &Packet) -> Verdict {
 }
 
 fn balance(rows: &Tables, rules: &ServiceRules, packet: &Packet, row: &FrontendRow) -> Verdict {
+    if row.guarded && !is_in_range(rows, rules, packet, row) {
+        return Verdict::Dropped(DropReason::ServiceSource);
+    }
     let (group, slots, affinity) = match row.action {
         FrontendAction::Refuse => return Verdict::Refused,
         FrontendAction::Drop => return Verdict::Dropped(DropReason::ServiceNotLocal),
@@ -60,9 +63,6 @@ fn balance(rows: &Tables, rules: &ServiceRules, packet: &Packet, row: &FrontendR
             affinity,
         } => (group, slots, affinity),
     };
-    if row.guarded && !is_in_range(rows, rules, packet, row) {
-        return Verdict::Dropped(DropReason::ServiceSource);
-    }
     let keeps = match packet.from {
         Source::Node => false,
         Source::Pod(_) => !rules.masquerade_all,

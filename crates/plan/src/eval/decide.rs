@@ -146,6 +146,10 @@ fn balance(
     found: &Match<'_>,
 ) -> Verdict {
     let (service, family) = (found.service, Family::of(address));
+    // Who may not use it is not told whether anybody is there (S20).
+    if found.is_balancer && !is_let_in(node, packet, address, service) {
+        return Verdict::Dropped(DropReason::ServiceSource);
+    }
     let choice = choose(cluster, node, service, found.port, family);
     let is_local = match (found.right, packet.from) {
         (Right::ClusterIp, _) => service.internal_policy == TrafficPolicy::Local,
@@ -163,9 +167,6 @@ fn balance(
     }
     if targets.is_empty() {
         return Verdict::Dropped(DropReason::ServiceNotLocal);
-    }
-    if found.is_balancer && !is_let_in(node, packet, address, service) {
-        return Verdict::Dropped(DropReason::ServiceSource);
     }
     let keeps = match packet.from {
         Source::Node => false,

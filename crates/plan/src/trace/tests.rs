@@ -365,6 +365,13 @@ fn only_listed_sources_use_a_guarded_frontend() {
     let walk = agreed(&rows, local(), "198.51.100.7:80");
     assert_eq!(walk.end, Some(End::Dropped { reason }));
     assert!(text(&walk.steps, Stage::Guard).contains("not among them: 203.0.113.0/24"));
+    // Who may not use it is not told whether anybody is there.
+    let refuse = FrontendAction::Refuse;
+    offer(&mut rows, "198.51.100.7:80", View::Everyone, refuse, true);
+    let walk = agreed(&rows, local(), "198.51.100.7:80");
+    assert_eq!(walk.end, Some(End::Dropped { reason }));
+    let walk = agreed(&rows, outside(), "198.51.100.7:80");
+    assert!(matches!(walk.end, Some(End::Refused { .. })));
 }
 
 #[test]
