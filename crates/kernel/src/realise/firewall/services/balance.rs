@@ -25,6 +25,7 @@ pub(in crate::realise::firewall) fn chains(rules: &ServiceRules, next: &str) -> 
             for slots in 0..=MAX_SLOTS {
                 chains.extend(drawing(view, family, slots));
             }
+            chains.push(inner(&sure_chain(view, family), sure(view, family)));
             for seconds in &rules.affinities {
                 let chain = keep_chain(view, family, *seconds);
                 chains.push(inner(&chain, keep(view, family, *seconds)));
@@ -120,15 +121,27 @@ fn drawing(view: View, family: Family, slots: u8) -> Vec<ChainSpec> {
         _ if slots <= DENSE_SLOTS => (DENSE_DRAWS, Slot::Below(all / 2)),
         _ => (SPARSE_DRAWS, Slot::This(FALLBACK_SLOT.into())),
     };
+    // Then one that is filled, also in a group that has become another kind meanwhile.
     let again = try_chain(view, family, slots);
     let mut rules: Vec<Rule> = (0..tries).map(|_| When::always().jump(&again)).collect();
     rules.push(draw(view, family, &last));
+    rules.push(When::always().go(&sure_chain(view, family)));
     let mut chains = Vec::new();
     if tries > 0 {
         chains.push(inner(&again, vec![draw(view, family, &Slot::Below(all))]));
     }
     chains.push(inner(&draw_chain(view, family, slots), rules));
     chains
+}
+
+fn sure_chain(view: View, family: Family) -> String {
+    name("draw-sure", view, family)
+}
+
+/// One of these slots is filled in every group.
+fn sure(view: View, family: Family) -> Vec<Rule> {
+    let slots = [Slot::This(0), Slot::This(FALLBACK_SLOT.into())];
+    slots.map(|slot| draw(view, family, &slot)).to_vec()
 }
 
 fn draw(view: View, family: Family, slot: &Slot) -> Rule {
