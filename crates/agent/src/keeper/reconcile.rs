@@ -242,7 +242,13 @@ impl Keeper {
         {
             self.doom_unplanned(shared, observed, &changes);
         }
-        shared.lock().note_repairs(changes.len());
+        {
+            let mut state = shared.lock();
+            state.note_repairs(changes.len());
+            if failures.is_empty() {
+                state.note_as_planned(changes.len());
+            }
+        }
         shared.programming.done(began.elapsed(), &failures);
         self.compare_flows_after_repair(&changes);
         self.settle_outcome(&changes, failures);

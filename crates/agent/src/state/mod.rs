@@ -181,6 +181,14 @@ impl State {
         }
     }
 
+    /// So many of the node's rows that differed are as planned now: where there are many, nobody
+    /// looks again soon.
+    pub(crate) fn note_as_planned(&mut self, count: usize) {
+        if let Some(compared) = &mut self.compared {
+            compared.drifted = compared.drifted.saturating_sub(count);
+        }
+    }
+
     /// Whether the cluster has other nodes with Pods.
     pub(crate) fn has_peers(&self) -> bool {
         let peers = self
@@ -328,5 +336,25 @@ impl State {
         let attachment = &self.records.get(id)?.attachment;
         self.knows_gateways_of(attachment)
             .then(|| self.planner.pod_side_rows(attachment))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_repaired_differs_no_more() {
+        let node = NodeName::new("a").expect("valid");
+        let mut state = State::new(node, Settings::default());
+        state.note_as_planned(1);
+        assert!(state.compared.is_none(), "nobody has looked yet");
+        state.compared = Some(Compared {
+            at: Instant::now(),
+            took: Duration::ZERO,
+            drifted: 70_001,
+        });
+        state.note_as_planned(70_000);
+        assert_eq!(state.compared.map(|compared| compared.drifted), Some(1));
     }
 }
