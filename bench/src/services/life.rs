@@ -31,10 +31,11 @@ pub(super) struct Effort {
 /// What was seen of a life.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Life {
-    /// Milliseconds from the start until all is in force, and of CPU until then.
-    pub(super) cold: [f64; 2],
+    /// Milliseconds from the start until all is in force, from the end of the last list until then,
+    /// and of CPU.
+    pub(super) cold: [f64; 3],
     /// The same for an agent that finds everything in force.
-    pub(super) warm: [f64; 2],
+    pub(super) warm: [f64; 3],
     /// Megabytes in memory then: all, anonymous, and the most ever.
     pub(super) memory: [f64; 3],
     /// Rows that were in force then.
@@ -75,13 +76,18 @@ pub(super) fn live(spot: &mut Spot, cpu: usize, effort: Effort) -> Result<Life> 
     Ok(life)
 }
 
-/// Starts an agent and waits until everything is in force: milliseconds, and those of CPU.
-fn born(spot: &Spot, cpu: usize) -> Result<(Agent, [f64; 2])> {
+/// Starts an agent and waits until everything is in force: what [`Life::cold`] has.
+fn born(spot: &Spot, cpu: usize) -> Result<(Agent, [f64; 3])> {
     let start = Instant::now();
     let mut agent = spot.start_agent(cpu)?;
     let ready = agent.wait_until_ready(spot, PATIENCE)?;
     let spent = spent(agent.pid())?;
-    Ok((agent, [millis(ready - start), spent]))
+    let listed = spot
+        .stage
+        .listed()
+        .context("the agent has listed nothing")?;
+    let programmed = ready.saturating_duration_since(listed);
+    Ok((agent, [millis(ready - start), millis(programmed), spent]))
 }
 
 /// Replaces endpoints one by one, each as soon as the one before is in force.

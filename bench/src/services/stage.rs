@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -65,6 +65,8 @@ struct Shared {
     pages: HashMap<Kind, Vec<Vec<u8>>>,
     watchers: Mutex<HashMap<Kind, Vec<TcpStream>>>,
     version: AtomicU64,
+    /// When the last page of a list was sent.
+    listed: Mutex<Option<Instant>>,
 }
 
 /// A server; gone when dropped.
@@ -103,6 +105,7 @@ impl Stage {
             pages,
             watchers: Mutex::default(),
             version: AtomicU64::new(VERSION),
+            listed: Mutex::default(),
         });
         let stage = Stage {
             listener: listener.try_clone().context("sharing a socket")?,
@@ -146,6 +149,11 @@ impl Stage {
         self.shared.version.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// When the last page of a list was sent; nothing is waited for after that but the agent.
+    pub(super) fn listed(&self) -> Option<Instant> {
+        *self.shared.listed()
+    }
+
     /// How many bytes the lists of a kind have.
     pub(super) fn size(&self, kind: Kind) -> usize {
         self.shared.pages[&kind].iter().map(Vec::len).sum()
@@ -164,6 +172,10 @@ impl Stage {
 }
 
 impl Shared {
+    fn listed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn send(&self, kind: Kind, event: &[u8]) -> usize {
         let mut all = self.watchers();
         let watchers = all.entry(kind).or_default();
@@ -259,6 +271,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> std::io::Result<()> {
                 let page: usize = page.unwrap_or_default();
                 let body = shared.pages[&kind].get(page).map(Vec::as_slice);
                 reply(&mut stream, "200 OK", body.unwrap_or(b"{}"))?;
+                *shared.listed() = Some(Instant::now());
             }
             None => other(&mut stream, &asked)?,
         }
