@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::NLM_F_REQUEST;
-use netlink_sys::Socket;
+use netlink_sys::{Socket, SocketAddr};
 
 use crate::error::{Context, KernelError};
-use crate::netlink::{RawMessage, messages};
+use crate::netlink::{RawMessage, messages, quiet};
 
 const NETLINK_NETFILTER: isize = 12;
 /// Bytes of `struct nlmsghdr` and of `struct nfgenmsg`.
@@ -41,12 +41,26 @@ pub(crate) struct Channel {
 impl Channel {
     /// Opens a socket in the calling thread's namespace; `what` is what it is for, in errors.
     pub(crate) fn open(what: &'static str) -> Result<Channel, KernelError> {
+        Channel::bound(what, |socket| socket.bind_auto().map(drop))
+    }
+
+    /// Opens a socket of whose changes of nftables those that are deaf to them do not hear.
+    pub(crate) fn open_quiet(what: &'static str) -> Result<Channel, KernelError> {
+        Channel::bound(what, quiet::bind)
+    }
+
+    fn bound(
+        what: &'static str,
+        bind: fn(&mut Socket) -> io::Result<()>,
+    ) -> Result<Channel, KernelError> {
         let name = || what.to_owned();
         let mut socket = Socket::new(NETLINK_NETFILTER).during("open netlink of", name)?;
-        let port = socket
-            .bind_auto()
-            .during("bind netlink of", name)?
-            .port_number();
+        bind(&mut socket).during("bind netlink of", name)?;
+        let mut address = SocketAddr::new(0, 0);
+        socket
+            .get_address(&mut address)
+            .during("read the port of netlink of", name)?;
+        let port = address.port_number();
         socket
             .set_cap_ack(true)
             .during("configure netlink of", name)?;

@@ -8,7 +8,7 @@ mod dump;
 mod info;
 mod link;
 mod monitor;
-mod quiet;
+pub(crate) mod quiet;
 mod request;
 mod socket;
 mod strict;

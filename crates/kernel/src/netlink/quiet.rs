@@ -1,9 +1,9 @@
-//! Not hearing of what one does oneself: sockets whose changes of routes and neighbours the kernel
-//! does not tell to the monitors of this program.
+//! Not hearing of what one does oneself: sockets whose changes of routes and neighbours, and of
+//! nftables, the kernel does not tell to the monitors of this program.
 //!
-//! A node that learns of thousands of others changes tens of thousands of entries at once. Told to
-//! itself, that would overflow any buffer, and an overflow costs a comparison. Such sockets have
-//! port numbers of a range of their own, and monitors a filter by it.
+//! A node that learns of thousands of others, or of a hundred thousand Services, changes as many
+//! entries at once. Told to itself, that would overflow any buffer, and an overflow costs a
+//! comparison. Such sockets have port numbers of a range of their own, and monitors a filter by it.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -19,7 +19,7 @@ const PORTS: u32 = 0x5ea1;
 const TRIES: usize = 1000;
 
 /// Binds a socket to a port of the range.
-pub(super) fn bind(socket: &mut Socket) -> io::Result<()> {
+pub(crate) fn bind(socket: &mut Socket) -> io::Result<()> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..TRIES {
         let low = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -39,39 +39,74 @@ fn instruction(code: u32, to: (u8, u8), k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt, jf, k }
 }
 
-/// The messages that are not heard when a quiet socket asked for the change: new and deleted routes
-/// (24, 25) and neighbours (28, 29).
-fn program() -> [libc::sock_filter; 9] {
-    use libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
-    // The filter reads as from the wire, netlink writes as the machine does.
-    let half = |value: u32| {
-        let value = u16::try_from(value).expect("of 16 bits");
-        u32::from(value.to_be())
-    };
-    let load = |at| instruction(BPF_LD | BPF_H | BPF_ABS, (0, 0), at);
-    let equals = |value, to| instruction(BPF_JMP | BPF_JEQ | BPF_K, to, value);
-    // `nlmsg_type` is at 4, `nlmsg_pid` at 12; which half of it is the upper one depends.
-    let upper = if cfg!(target_endian = "little") {
-        14
-    } else {
-        12
-    };
-    [
-        load(4),
+/// The filter reads as from the wire, netlink writes as the machine does.
+fn half(value: u32) -> u32 {
+    let value = u16::try_from(value).expect("of 16 bits");
+    u32::from(value.to_be())
+}
+
+fn load(size: u32, at: u32) -> libc::sock_filter {
+    instruction(libc::BPF_LD | size | libc::BPF_ABS, (0, 0), at)
+}
+
+fn equals(value: u32, to: (u8, u8)) -> libc::sock_filter {
+    instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, to, value)
+}
+
+fn end(bytes: u32) -> libc::sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, (0, 0), bytes)
+}
+
+/// Where the upper half of `nlmsg_pid` is: the number that is at 12.
+const UPPER: u32 = if cfg!(target_endian = "little") {
+    14
+} else {
+    12
+};
+/// Where the upper byte of `nlmsg_type` is: the number that is at 4. In netfilter it is the part.
+const PART: u32 = if cfg!(target_endian = "little") { 5 } else { 4 };
+
+/// Of routes, the messages that are not heard when a quiet socket asked for the change: new and
+/// deleted routes (24, 25) and neighbours (28, 29).
+fn of_routes() -> Vec<libc::sock_filter> {
+    vec![
+        load(libc::BPF_H, 4),
         equals(half(24), (3, 0)),
         equals(half(25), (2, 0)),
         equals(half(28), (1, 0)),
         equals(half(29), (0, 2)),
-        load(upper),
+        load(libc::BPF_H, UPPER),
         equals(half(PORTS), (1, 0)),
-        instruction(BPF_RET | BPF_K, (0, 0), u32::MAX),
-        instruction(BPF_RET | BPF_K, (0, 0), 0),
+        end(u32::MAX),
+        end(0),
     ]
 }
 
-/// Makes a socket deaf to what quiet sockets change.
+/// Of netfilter, everything that a quiet socket changed in nftables. A datagram tells of one
+/// transaction only, so that its first message stands for all.
+fn of_nftables() -> Vec<libc::sock_filter> {
+    const NFTABLES: u32 = 10;
+    vec![
+        load(libc::BPF_B, PART),
+        equals(NFTABLES, (0, 2)),
+        load(libc::BPF_H, UPPER),
+        equals(half(PORTS), (1, 0)),
+        end(u32::MAX),
+        end(0),
+    ]
+}
+
+/// Makes a socket deaf to the routes and neighbours that quiet sockets change.
 pub(super) fn deafen(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut program = program();
+    attach(socket, of_routes())
+}
+
+/// Makes a socket of netfilter deaf to what quiet sockets change in nftables.
+pub(crate) fn deafen_to_nftables(socket: BorrowedFd<'_>) -> io::Result<()> {
+    attach(socket, of_nftables())
+}
+
+fn attach(socket: BorrowedFd<'_>, mut program: Vec<libc::sock_filter>) -> io::Result<()> {
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).expect("a handful"),
         filter: program.as_mut_ptr(),

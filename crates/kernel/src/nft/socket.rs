@@ -66,7 +66,7 @@ pub(crate) struct Nft {
 impl Nft {
     /// Opens a socket in the calling thread's namespace.
     pub(crate) fn open() -> Result<Nft, KernelError> {
-        let channel = Channel::open("nftables")?;
+        let channel = Channel::open_quiet("nftables")?;
         // Without it refusals could be lost only if hundreds came at once.
         let _ = setsockopt(&channel.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
         *own_ports().entry(channel.port).or_default() += 1;

@@ -8,11 +8,11 @@ use super::socket::is_own;
 use super::{SUBSYSTEM, TableFamily, attr, kind};
 use crate::error::{Context, KernelError};
 use crate::netfilter::{Channel, GENERIC, Received, find, text};
-use crate::netlink::RawMessage;
+use crate::netlink::{RawMessage, quiet};
 
 /// `NFNLGRP_NFTABLES`.
 const GROUP: u32 = 7;
-/// Room for what we do ourselves: it is told as well, and an overflow costs a comparison of everything.
+/// Room for what others do; an overflow costs a comparison of everything.
 const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// Tells when somebody else changes tables of a name. It belongs for ever to the namespace that it
@@ -29,6 +29,8 @@ impl TableWatch {
         let mut channel = Channel::open("changes of nftables")?;
         // Where it is refused, overflows come sooner.
         let _ = setsockopt(&channel.as_fd(), sockopt::RcvBufForce, &RECEIVE_BUFFER);
+        // Nor is it told what we do ourselves: a hundred thousand Services fit no buffer.
+        quiet::deafen_to_nftables(channel.as_fd()).during("filter for", name)?;
         let socket = &mut channel.socket;
         socket
             .add_membership(GROUP)
