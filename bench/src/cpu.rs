@@ -1,6 +1,6 @@
 //! CPUs: staying on one, and counting the time spent.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -91,6 +91,23 @@ pub(crate) fn of_process_without(pid: u32, name: &str) -> Result<Duration> {
     Ok(threads
         .filter_map(|thread| scheduled(&format!("/proc/{pid}/task/{thread}")))
         .sum())
+}
+
+/// Waits until a process has done nothing for a while, but for the threads of a name: what follows
+/// from a change is done then.
+pub(crate) fn rest(pid: u32, without: &str, patience: Duration) -> Result<()> {
+    const QUIET: Duration = Duration::from_millis(30);
+    let mut before = of_process_without(pid, without)?;
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        std::thread::sleep(QUIET);
+        let now = of_process_without(pid, without)?;
+        if now <= before {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 /// Counts the CPU time of this process and of the kernel's packet thread of one CPU, which works

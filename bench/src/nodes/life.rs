@@ -17,6 +17,9 @@ use crate::stats::median;
 /// How long anything may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The thread of an agent that never rests: it asks all peers in turn which packets get to them.
+const NOT_COUNTED: &str = "prober";
+
 /// What a life measures: name, unit.
 pub(super) const METRICS: [(&str, &str); 14] = [
     ("rows", ""),
@@ -90,39 +93,22 @@ fn change(
         writes.push(millis(start.elapsed()));
         let last = sight.wait_for(&new, PATIENCE)?;
         came.push(millis(last.saturating_duration_since(start)));
-        rest(pid)?;
+        cpu::rest(pid, NOT_COUNTED, PATIENCE)?;
         came_cpu.push(spent(pid)? - before);
         let (before, start) = (spent(pid)?, Instant::now());
         place.leave()?;
         let last = sight.wait_for_end(&new, PATIENCE)?;
         went.push(millis(last.saturating_duration_since(start)));
-        rest(pid)?;
+        cpu::rest(pid, NOT_COUNTED, PATIENCE)?;
         went_cpu.push(spent(pid)? - before);
     }
     all.0.extend(&came);
     Ok([&writes, &came, &came_cpu, &went, &went_cpu].map(|values| median(values)))
 }
 
-/// Waits until a process has done nothing for a while: what follows from a change is done then.
-fn rest(pid: u32) -> Result<()> {
-    const QUIET: Duration = Duration::from_millis(30);
-    let mut before = spent(pid)?;
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        std::thread::sleep(QUIET);
-        let now = spent(pid)?;
-        if now <= before {
-            break;
-        }
-        before = now;
-    }
-    Ok(())
-}
-
-/// Milliseconds of CPU time that an agent has used, but for the thread that never rests: it asks
-/// all peers in turn which packets get to them.
+/// Milliseconds of CPU time that an agent has used, but for the thread that never rests.
 fn spent(pid: u32) -> Result<f64> {
-    Ok(millis(cpu::of_process_without(pid, "prober")?))
+    Ok(millis(cpu::of_process_without(pid, NOT_COUNTED)?))
 }
 
 fn millis(time: Duration) -> f64 {

@@ -16,6 +16,8 @@ use crate::footprint::{memory, resident};
 
 /// How long anything may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The thread of an agent that never rests.
+const NOT_COUNTED: &str = "prober";
 /// How many changes a second a storm has.
 pub(super) const STORM: u32 = 1_000;
 
@@ -40,6 +42,9 @@ pub(super) struct Life {
     pub(super) memory: [f64; 3],
     /// Rows that were in force then.
     pub(super) rows: f64,
+    /// Milliseconds from a change right behind the start until it was in force: the agent still has
+    /// to look at the flows of all Services then.
+    pub(super) first: f64,
     /// Milliseconds from each change until it was in force.
     pub(super) changes: Vec<f64>,
     /// CPU milliseconds of the agent for each change.
@@ -93,14 +98,11 @@ fn born(spot: &Spot, cpu: usize) -> Result<(Agent, [f64; 3])> {
 /// Replaces endpoints one by one, each as soon as the one before is in force.
 fn change(spot: &Spot, agent: &Agent, count: usize, life: &mut Life) -> Result<()> {
     let mut sight = Sight::open(spot.room().netns())?;
+    life.first = change_one(spot, &mut sight, 0)?;
+    cpu::rest(agent.pid(), NOT_COUNTED, PATIENCE)?;
     let before = spent(agent.pid())?;
-    for n in 0..count {
-        let event = event(spot, n);
-        let start = Instant::now();
-        spot.stage.send(Kind::Slices, &event);
-        let at = sight.wait_for(objects::newcomer(n), PATIENCE)?;
-        life.changes
-            .push(millis(at.saturating_duration_since(start)));
+    for n in 1..=count {
+        life.changes.push(change_one(spot, &mut sight, n)?);
         // What the agent does after a change is no part of the next one.
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -108,12 +110,21 @@ fn change(spot: &Spot, agent: &Agent, count: usize, life: &mut Life) -> Result<(
     Ok(())
 }
 
+/// Milliseconds from the `n`-th change until it is in force.
+fn change_one(spot: &Spot, sight: &mut Sight, n: usize) -> Result<f64> {
+    let event = event(spot, n);
+    let start = Instant::now();
+    spot.stage.send(Kind::Slices, &event);
+    let at = sight.wait_for(objects::newcomer(n), PATIENCE)?;
+    Ok(millis(at.saturating_duration_since(start)))
+}
+
 /// Replaces [`STORM`] endpoints a second, whatever is in force.
 fn storm(spot: &Spot, agent: &Agent, effort: Effort, life: &mut Life) -> Result<()> {
     let pause = Duration::from_secs(1) / STORM;
     let count = (effort.storm.as_secs_f64() * f64::from(STORM)) as usize;
     let events: Vec<Vec<u8>> = (0..count)
-        .map(|n| event(spot, effort.changes + n))
+        .map(|n| event(spot, effort.changes + 1 + n))
         .collect();
     let mut sight = Sight::open(spot.room().netns())?;
     let (before, start) = (spent(agent.pid())?, Instant::now());
@@ -130,8 +141,8 @@ fn storm(spot: &Spot, agent: &Agent, effort: Effort, life: &mut Life) -> Result<
     let mut next: HashMap<usize, Instant> = HashMap::new();
     for n in (0..count).rev() {
         let (service, newcomer) = (
-            chosen(spot.scale, effort.changes + n),
-            objects::newcomer(effort.changes + n),
+            chosen(spot.scale, effort.changes + 1 + n),
+            objects::newcomer(effort.changes + 1 + n),
         );
         let at = match next.get(&service) {
             Some(later) => sight.came(newcomer).unwrap_or(*later),
@@ -157,7 +168,7 @@ fn event(spot: &Spot, n: usize) -> Vec<u8> {
 
 /// Milliseconds of CPU time that an agent has used, but for the thread that never rests.
 fn spent(pid: u32) -> Result<f64> {
-    Ok(millis(cpu::of_process_without(pid, "prober")?))
+    Ok(millis(cpu::of_process_without(pid, NOT_COUNTED)?))
 }
 
 fn millis(time: Duration) -> f64 {

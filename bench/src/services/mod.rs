@@ -333,6 +333,12 @@ fn changes(arguments: &Arguments, binaries: &Binaries, report: &mut Report) -> R
         report.add(figure(
             "endpoint-change",
             scale,
+            ("first", "ms"),
+            &each(&|l| l.first),
+        ))?;
+        report.add(figure(
+            "endpoint-change",
+            scale,
             ("cpu", "ms"),
             &each(&|l| l.change_cpu),
         ))?;
