@@ -93,16 +93,15 @@ pub(crate) fn of_process_without(pid: u32, name: &str) -> Result<Duration> {
         .sum())
 }
 
-/// Waits until a process has done nothing for a while, but for the threads of a name: what follows
-/// from a change is done then.
-pub(crate) fn rest(pid: u32, without: &str, patience: Duration) -> Result<()> {
-    const QUIET: Duration = Duration::from_millis(30);
+/// Waits until a process has done next to nothing for a while, but for the threads of a name: what
+/// follows from a change is done then.
+pub(crate) fn rest(pid: u32, without: &str, quiet: Duration, patience: Duration) -> Result<()> {
     let mut before = of_process_without(pid, without)?;
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
-        std::thread::sleep(QUIET);
+        std::thread::sleep(quiet);
         let now = of_process_without(pid, without)?;
-        if now <= before {
+        if now <= before + quiet / 200 {
             break;
         }
         before = now;

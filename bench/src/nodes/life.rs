@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The thread of an agent that never rests: it asks all peers in turn which packets get to them.
 const NOT_COUNTED: &str = "prober";
 
+/// How long an agent does nothing when all that follows from a change is done.
+const QUIET: Duration = Duration::from_millis(30);
+
 /// What a life measures: name, unit.
 pub(super) const METRICS: [(&str, &str); 14] = [
     ("rows", ""),
@@ -93,13 +96,13 @@ fn change(
         writes.push(millis(start.elapsed()));
         let last = sight.wait_for(&new, PATIENCE)?;
         came.push(millis(last.saturating_duration_since(start)));
-        cpu::rest(pid, NOT_COUNTED, PATIENCE)?;
+        cpu::rest(pid, NOT_COUNTED, QUIET, PATIENCE)?;
         came_cpu.push(spent(pid)? - before);
         let (before, start) = (spent(pid)?, Instant::now());
         place.leave()?;
         let last = sight.wait_for_end(&new, PATIENCE)?;
         went.push(millis(last.saturating_duration_since(start)));
-        cpu::rest(pid, NOT_COUNTED, PATIENCE)?;
+        cpu::rest(pid, NOT_COUNTED, QUIET, PATIENCE)?;
         went_cpu.push(spent(pid)? - before);
     }
     all.0.extend(&came);

@@ -18,6 +18,9 @@ use crate::footprint::{memory, resident};
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The thread of an agent that never rests.
 const NOT_COUNTED: &str = "prober";
+/// How long an agent does nothing when its start is over: it looks at flows twice, and rests in
+/// between.
+const QUIET: Duration = Duration::from_secs(3);
 /// How many changes a second a storm has.
 pub(super) const STORM: u32 = 1_000;
 
@@ -99,7 +102,7 @@ fn born(spot: &Spot, cpu: usize) -> Result<(Agent, [f64; 3])> {
 fn change(spot: &Spot, agent: &Agent, count: usize, life: &mut Life) -> Result<()> {
     let mut sight = Sight::open(spot.room().netns())?;
     life.first = change_one(spot, &mut sight, 0)?;
-    cpu::rest(agent.pid(), NOT_COUNTED, PATIENCE)?;
+    cpu::rest(agent.pid(), NOT_COUNTED, QUIET, PATIENCE)?;
     let before = spent(agent.pid())?;
     for n in 1..=count {
         life.changes.push(change_one(spot, &mut sight, n)?);
