@@ -16,6 +16,8 @@ use crate::footprint::{memory, resident};
 
 /// How long anything may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How many changes belong to the start.
+const FIRST: usize = 25;
 /// The thread of an agent that never rests.
 const NOT_COUNTED: &str = "prober";
 /// How long an agent does nothing when its start is over: it looks at flows twice, and rests in
@@ -45,8 +47,8 @@ pub(super) struct Life {
     pub(super) memory: [f64; 3],
     /// Rows that were in force then.
     pub(super) rows: f64,
-    /// Milliseconds from a change right behind the start until it was in force: the agent still has
-    /// to look at the flows of all Services then.
+    /// Milliseconds of the slowest of [`FIRST`] changes right behind the start: the agent still looks
+    /// at the flows of all Services then, and the allocator sorts what the lists have left.
     pub(super) first: f64,
     /// Milliseconds from each change until it was in force.
     pub(super) changes: Vec<f64>,
@@ -101,10 +103,12 @@ fn born(spot: &Spot, cpu: usize) -> Result<(Agent, [f64; 3])> {
 /// Replaces endpoints one by one, each as soon as the one before is in force.
 fn change(spot: &Spot, agent: &Agent, count: usize, life: &mut Life) -> Result<()> {
     let mut sight = Sight::open(spot.room().netns())?;
-    life.first = change_one(spot, &mut sight, 0)?;
+    for n in 0..FIRST {
+        life.first = life.first.max(change_one(spot, &mut sight, n)?);
+    }
     cpu::rest(agent.pid(), NOT_COUNTED, QUIET, PATIENCE)?;
     let before = spent(agent.pid())?;
-    for n in 1..=count {
+    for n in FIRST..FIRST + count {
         life.changes.push(change_one(spot, &mut sight, n)?);
         // What the agent does after a change is no part of the next one.
         std::thread::sleep(Duration::from_millis(2));
@@ -127,7 +131,7 @@ fn storm(spot: &Spot, agent: &Agent, effort: Effort, life: &mut Life) -> Result<
     let pause = Duration::from_secs(1) / STORM;
     let count = (effort.storm.as_secs_f64() * f64::from(STORM)) as usize;
     let events: Vec<Vec<u8>> = (0..count)
-        .map(|n| event(spot, effort.changes + 1 + n))
+        .map(|n| event(spot, FIRST + effort.changes + n))
         .collect();
     let mut sight = Sight::open(spot.room().netns())?;
     let (before, start) = (spent(agent.pid())?, Instant::now());
@@ -144,8 +148,8 @@ fn storm(spot: &Spot, agent: &Agent, effort: Effort, life: &mut Life) -> Result<
     let mut next: HashMap<usize, Instant> = HashMap::new();
     for n in (0..count).rev() {
         let (service, newcomer) = (
-            chosen(spot.scale, effort.changes + 1 + n),
-            objects::newcomer(effort.changes + 1 + n),
+            chosen(spot.scale, FIRST + effort.changes + n),
+            objects::newcomer(FIRST + effort.changes + n),
         );
         let at = match next.get(&service) {
             Some(later) => sight.came(newcomer).unwrap_or(*later),
