@@ -11,6 +11,8 @@
 mod bench;
 mod command;
 mod dist;
+#[cfg(test)]
+mod guarantees;
 mod kubectl;
 mod lab;
 mod layers;
