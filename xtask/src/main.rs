@@ -13,6 +13,7 @@ mod command;
 mod dist;
 #[cfg(test)]
 mod guarantees;
+mod image;
 mod kubectl;
 mod lab;
 mod layers;
@@ -36,6 +37,7 @@ The commands of the project, run as `cargo xtask NAME`:
   test           everything that CI runs [--full-matrix: with all ways between Pods]
   bench NAME     run a benchmark (agent, api, calibrate, cni, nodes, path, services) [--json] [--help for more]
   build          build the static binaries that users run
+  image          write the container image of them [--out FILE] [--from DIR: of these binaries]
   lint           formatting, clippy with warnings denied, length of files
   layers         check who may depend on whom
   help           this text
@@ -62,6 +64,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
         "bench" => return bench::run(rest),
         "lab" => return lab::run(rest),
         "test" => test::run(rest)?,
+        "image" => image::run(rest)?,
         "help" | "--help" | "-h" => print!("{HELP}"),
         _ if !rest.is_empty() => bail!("`cargo xtask {name}` takes no arguments, got {rest:?}"),
         "setup" => setup::ensure(setup::Scope::All)?,
