@@ -26,6 +26,7 @@ const LAYERS: &[(&str, Below)] = &[
         Below::Only(&["seaway-model", "seaway-plan"]),
     ),
     ("seaway-cni", Below::Only(&["seaway-model"])),
+    ("seaway-deploy", Below::Only(&["seaway-model"])),
     ("seaway-dns", Below::Only(&["seaway-model"])),
     ("seaway-api", Below::Only(&["seaway-model"])),
     (
@@ -74,7 +75,13 @@ const FOR_TESTS: [(&str, &str); 3] = [
 ];
 
 /// Async stops at the rim: these crates have none.
-const SYNCHRONOUS: [&str; 4] = ["seaway-model", "seaway-plan", "seaway-kernel", "seaway-cni"];
+const SYNCHRONOUS: [&str; 5] = [
+    "seaway-model",
+    "seaway-plan",
+    "seaway-kernel",
+    "seaway-cni",
+    "seaway-deploy",
+];
 const ASYNC_RUNTIMES: [&str; 5] = ["tokio", "async-std", "smol", "monoio", "glommio"];
 
 /// The only folder whose code may allow `unsafe`.

@@ -39,7 +39,7 @@ pub(crate) struct PlaceArgs {
     #[arg(long, env = "SEAWAY_STATE_DIR", default_value = "/run/seaway")]
     pub(crate) state_dir: PathBuf,
     /// Where the CNI plugin finds the agent [default: agent.sock in the state directory].
-    #[arg(long)]
+    #[arg(long, env = "SEAWAY_SOCKET")]
     socket: Option<PathBuf>,
 }
 
@@ -55,13 +55,18 @@ impl PlaceArgs {
 pub(crate) struct UplinkArgs {
     /// The device towards the other nodes [default: the one with this node's address in the
     /// cluster, or else that of the default route].
-    #[arg(long, conflicts_with = "uplink_match")]
+    #[arg(long, env = "SEAWAY_UPLINK", conflicts_with = "uplink_match")]
     uplink: Option<IfName>,
     /// The device towards the other nodes is the one with an address in this network.
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, env = "SEAWAY_UPLINK_MATCH", value_name = "CIDR")]
     uplink_match: Option<IpNet>,
     /// This node's own address; once a family.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "SEAWAY_NODE_IP",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
     node_ip: Vec<IpAddr>,
 }
 

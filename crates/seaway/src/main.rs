@@ -11,7 +11,9 @@ mod agent;
 mod apiserver;
 mod cleanup;
 mod controller;
+mod environment;
 mod inspect;
+mod install;
 mod network;
 mod rim;
 mod services;
@@ -52,6 +54,8 @@ enum Command {
     /// Small servers and clients to try a network with.
     #[command(subcommand)]
     Tool(seaway_lab::tool::ToolCommand),
+    /// Print what brings Seaway into a Kubernetes cluster, for `kubectl apply -f -`.
+    Install(install::InstallArgs),
     /// Remove everything of Seaway from this node; no agent may be running.
     Cleanup(cleanup::CleanupArgs),
     /// This node's health, as its agent sees it.
@@ -63,7 +67,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = environment::parse();
     if let Err(error) = start_log(&cli.log) {
         eprintln!("seaway: --log {}: {error}", cli.log);
         return ExitCode::from(2);
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Command::Controller(args) => controller::run(args),
         Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
+        Command::Install(args) => install::run(&args),
         Command::Cleanup(args) => cleanup::run(args),
         Command::Status(args) => inspect::status(&args),
         Command::Tables(args) => inspect::tables(&args),

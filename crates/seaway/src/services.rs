@@ -50,7 +50,7 @@ pub(crate) struct ServiceArgs {
         value_delimiter = ','
     )]
     dns_upstream: Vec<Upstream>,
-    /// Where /healthz and /livez are, or off [default: [::]:10256, off with --no-services].
+    /// Where /healthz, /livez and /readyz are, or off [default: [::]:10256, off with --no-services].
     #[arg(long, env = "SEAWAY_HEALTHZ_BIND", value_name = "ADDRESS:PORT|off")]
     healthz_bind: Option<Bind>,
     /// Where /metrics is, or off [default: 127.0.0.1:10249, off with --no-services].

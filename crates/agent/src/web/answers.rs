@@ -1,7 +1,8 @@
 //! What is answered, in the words that kube-proxy uses, and a few of our own beside them.
 //!
 //! - `/livez` fails when what the cluster tells does not come into force for long (S24).
-//! - `/healthz` fails then, and while the node is about to be deleted.
+//! - `/readyz` fails while no Pod can be attached; it is what a rollout of agents waits for.
+//! - `/healthz` fails when `/livez` does, and while the node is about to be deleted.
 //! - A health check of a Service succeeds while the node has endpoints of it and does not fail
 //!   `/livez` (S23).
 
@@ -17,7 +18,7 @@ const JSON: &str = "application/json";
 /// What a listener answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
-    /// `/healthz` and `/livez`.
+    /// `/healthz`, `/livez` and `/readyz`.
     Health,
     /// `/metrics`.
     Metrics,
@@ -75,7 +76,8 @@ pub(super) fn answer(shared: &Shared, page: Page, path: &str) -> Answer {
             weight: None,
             body: metrics::text(shared),
         },
-        (Page::Health, _) => Answer::plain(404, "there are /healthz and /livez\n"),
+        (Page::Health, "/readyz") => Health::of(shared).ready_answer(),
+        (Page::Health, _) => Answer::plain(404, "there are /healthz, /livez and /readyz\n"),
         (Page::Metrics, _) => Answer::plain(404, "there is /metrics\n"),
     }
 }
@@ -133,6 +135,10 @@ impl Health {
 
     fn alive_answer(&self) -> Answer {
         Answer::json(!self.stale, &self.body())
+    }
+
+    fn ready_answer(&self) -> Answer {
+        Answer::json(self.unready.is_none(), &self.body())
     }
 }
 
@@ -195,6 +201,7 @@ mod tests {
             assert_eq!(body["nodeEligible"], json!(!leaving));
             assert_eq!(body["lastUpdated"], "1970-01-01T00:00:00Z");
             assert_eq!(body["network"]["ready"], true);
+            assert_eq!(health.ready_answer().status, 200);
         }
     }
 
@@ -206,5 +213,7 @@ mod tests {
         };
         let body: Value = serde_json::from_str(&health.eligible_answer().body).expect("JSON");
         assert_eq!(body["network"]["reason"], "no pod CIDR");
+        let codes = [health.ready_answer(), health.alive_answer()].map(|answer| answer.status);
+        assert_eq!(codes, [503, 200]);
     }
 }

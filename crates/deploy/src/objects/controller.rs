@@ -1,0 +1,100 @@
+//! The controller: a few Pods of which one works. It runs on nodes that wait for it, and needs no
+//! network of Pods.
+
+use super::config;
+use super::{CONTROLLER, environment_of_config, from_field, labels, metadata, selector, value};
+use crate::node::{Node, map};
+use crate::settings::Reader;
+use crate::slots::Slot;
+
+/// Of nobody: the controller needs no right on its node.
+const USER: i64 = 65532;
+
+pub(super) fn deployment() -> Node {
+    map! {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata(CONTROLLER, Some("controller")),
+        "spec": map! {
+            "replicas": value("controller.replicas"),
+            "revisionHistoryLimit": 5,
+            "selector": selector("controller"),
+            "strategy": map! {
+                "type": "RollingUpdate",
+                "rollingUpdate": map! {"maxUnavailable": 1, "maxSurge": 1},
+            },
+            "template": map! {
+                "metadata": map! {
+                    "labels": Node::Map(labels(Some("controller"))),
+                    "annotations": map! {
+                        "network.seaway.dev/config": config::digest(Reader::Controller),
+                    },
+                },
+                "spec": pod(),
+            },
+        },
+    }
+}
+
+/// One at a time may be taken away by those who empty nodes.
+pub(super) fn disruption_budget() -> Node {
+    map! {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(CONTROLLER, Some("controller")),
+        "spec": map! {"maxUnavailable": 1, "selector": selector("controller")},
+    }
+}
+
+fn pod() -> Node {
+    map! {
+        "serviceAccountName": CONTROLLER,
+        "automountServiceAccountToken": true,
+        // Nodes wait for it before their Pods have a network.
+        "hostNetwork": true,
+        "dnsPolicy": "Default",
+        "enableServiceLinks": false,
+        "priorityClassName": "system-cluster-critical",
+        "terminationGracePeriodSeconds": 10,
+        "nodeSelector": value("controller.nodeSelector"),
+        "tolerations": value("controller.tolerations"),
+        "affinity": map! {"podAntiAffinity": map! {
+            "preferredDuringSchedulingIgnoredDuringExecution": vec![map! {
+                "weight": 100,
+                "podAffinityTerm": map! {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": selector("controller"),
+                },
+            }],
+        }},
+        "imagePullSecrets": value("imagePullSecrets"),
+        "securityContext": map! {
+            "runAsNonRoot": true,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "seccompProfile": map! {"type": "RuntimeDefault"},
+        },
+        "containers": vec![container()],
+    }
+}
+
+fn container() -> Node {
+    map! {
+        "name": "controller",
+        "image": Slot::Image,
+        "imagePullPolicy": value("image.pullPolicy"),
+        "args": vec!["controller", "--in-cluster", "--network-only", "--leader-elect"],
+        "envFrom": environment_of_config(),
+        "env": vec![
+            from_field("SEAWAY_POD_NAME", "metadata.name"),
+            from_field("SEAWAY_NAMESPACE", "metadata.namespace"),
+        ],
+        "resources": value("controller.resources"),
+        "securityContext": map! {
+            "privileged": false,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": map! {"drop": vec!["ALL"]},
+        },
+    }
+}
