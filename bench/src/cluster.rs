@@ -106,7 +106,7 @@ impl Cluster {
             nodes,
             _between: between,
         };
-        let file = cluster.file();
+        let file = cluster.file(&[]);
         for node in &mut cluster.nodes {
             node.write_cluster_file(&file)?;
             node.start_agent(binaries)?;
@@ -118,14 +118,72 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Tells the agents of so many Services, each of which leads to one of these Pods.
+    pub(crate) fn publish(&self, count: usize, pods: &[Vec<IpAddr>]) -> Result<()> {
+        anyhow::ensure!(count == 0 || !pods.is_empty(), "Services need a Pod");
+        let services: Vec<Balanced> = (0..count)
+            .map(|number| Balanced::new(number, &pods[number % pods.len()]))
+            .collect::<Result<_>>()?;
+        let file = self.file(&services);
+        self.nodes
+            .iter()
+            .try_for_each(|node| node.write_cluster_file(&file))
+    }
+
     /// The cluster file of the agents.
-    fn file(&self) -> String {
+    fn file(&self, services: &[Balanced]) -> String {
         let nodes = self.nodes.iter().enumerate().map(|(i, node)| {
             let addresses: Vec<IpAddr> = node.addresses.iter().map(IpNet::addr).collect();
             json!({"name": node.name, "addresses": addresses, "podCIDRs": pod_networks(i + 1)})
         });
+        let slices: Vec<&Value> = services.iter().flat_map(|s| &s.slices).collect();
+        let services: Vec<&Value> = services.iter().map(|s| &s.service).collect();
         // JSON is YAML.
-        json!({"nodes": nodes.collect::<Vec<_>>(), "pods": []}).to_string()
+        json!({
+            "nodes": nodes.collect::<Vec<_>>(),
+            "pods": [],
+            "services": services,
+            "endpointSlices": slices,
+        })
+        .to_string()
+    }
+}
+
+/// A Service and its slices, as the cluster file has them.
+#[derive(Debug)]
+struct Balanced {
+    service: Value,
+    slices: Vec<Value>,
+}
+
+impl Balanced {
+    fn new(number: usize, pod: &[IpAddr]) -> Result<Balanced> {
+        let number = u16::try_from(number).context("at most 65535 Services")?;
+        let name = format!("default/service-{number}");
+        let [high, low] = number.to_be_bytes();
+        let addresses = [
+            format!("10.96.{high}.{low}"),
+            format!("fd00:10:96::1:{number:x}"),
+        ];
+        let slice = |address: &IpAddr| {
+            let family = if address.is_ipv4() { "v4" } else { "v6" };
+            json!({
+                "name": format!("{name}-{family}"),
+                "service": name,
+                "family": family,
+                "ports": [{"protocol": "tcp", "port": 8080}],
+                "endpoints": [{"address": address}],
+            })
+        };
+        Ok(Balanced {
+            service: json!({
+                "name": name,
+                "kind": "ClusterIP",
+                "cluster_ips": addresses,
+                "ports": [{"protocol": "tcp", "port": 80}],
+            }),
+            slices: pod.iter().map(slice).collect(),
+        })
     }
 }
 
@@ -198,6 +256,35 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// Waits until so many Services are known and all that is planned is in force.
+    pub(crate) fn wait_until_settled(&self, binaries: &Binaries, services: usize) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let status = self.status(binaries)?;
+            let known = status["services"]["services"].as_u64();
+            if known == Some(services as u64) && status["drifted"] == 0 {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{} does not settle: {services} Services are wanted, and its agent says {status}",
+                self.name
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the agent says of its node.
+    fn status(&self, binaries: &Binaries) -> Result<Value> {
+        let program = binaries.program("seaway")?;
+        let ask = || {
+            let mut seaway = std::process::Command::new(&program);
+            Ok(seaway.args(["status", "-o", "json"]).output()?)
+        };
+        let answer = self.room.run(ask).context("running seaway status")?;
+        serde_json::from_slice(&answer.stdout).context("the status is no JSON")
     }
 
     /// Kills the agent as a crash would and starts it again; the time until it serves.

@@ -21,13 +21,17 @@ pub(crate) struct Arguments {
     /// Pods of the node that has some.
     #[arg(long, default_value_t = 100)]
     pods: usize,
+    /// Services that all nodes balance in the end.
+    #[arg(long, default_value_t = 100)]
+    services: usize,
 }
 
 /// Metrics of a visit.
 const READY: usize = 0;
 const MEMORY: usize = 1;
 
-/// Two nodes, one without Pods and one with; the agent of each is killed and started in turn.
+/// Two nodes, one without Pods and one with; the agent of each is killed and started in turn, then
+/// with Services as well.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut report = arguments.options.report();
     let binaries = Binaries::find()?;
@@ -36,24 +40,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let pods = (0..arguments.pods)
         .map(|_| Pod::new())
         .collect::<Result<Vec<_>>>()?;
-    for pod in &pods {
-        cluster.nodes[1].attach(pod)?;
-    }
+    let addresses: Vec<_> = pods
+        .iter()
+        .map(|pod| cluster.nodes[1].attach(pod))
+        .collect::<Result<_>>()?;
     let plan = Plan {
         rounds: arguments.options.rounds(),
         visits: Visits::Sweeps(1),
     };
-    let series = rounds::run(plan, 2, |i| {
-        let node = &mut cluster.nodes[i];
-        let ready = node.restart(&binaries)?.as_secs_f64() * 1e3;
-        Ok(vec![ready, resident(node.agent_pid()?)?])
-    })?;
-    report.note_noise("agent", &series);
     let full = format!("{}-pods", pods.len());
-    for (metric, name, unit) in [(READY, "ready", "ms"), (MEMORY, "rss", "MB")] {
-        let [idle, with_pods] = [0, 1].map(|i| series.values(i, metric));
-        report.add(label("idle", name, unit).alone(median(&idle), idle.len()))?;
-        report.add(label(&full, name, unit).beside(&with_pods, "idle", &idle))?;
+    for services in [0, arguments.services] {
+        cluster.publish(services, &addresses)?;
+        let series = rounds::run(plan, 2, |i| {
+            let node = &mut cluster.nodes[i];
+            let ready = node.restart(&binaries)?.as_secs_f64() * 1e3;
+            node.wait_until_settled(&binaries, services)?;
+            Ok(vec![ready, resident(node.agent_pid()?)?])
+        })?;
+        let with = if services == 0 {
+            String::new()
+        } else {
+            format!("-{services}-services")
+        };
+        let [idle, full] = ["idle", &full].map(|case| format!("{case}{with}"));
+        report.note_noise(&format!("agent{with}"), &series);
+        for (metric, name, unit) in [(READY, "ready", "ms"), (MEMORY, "rss", "MB")] {
+            let [few, many] = [0, 1].map(|i| series.values(i, metric));
+            report.add(label(&idle, name, unit).alone(median(&few), few.len()))?;
+            report.add(label(&full, name, unit).beside(&many, &idle, &few))?;
+        }
     }
     report.print_table();
     Ok(())

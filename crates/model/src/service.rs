@@ -74,6 +74,7 @@ impl Service {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceKind {
     /// Addresses inside the cluster.
+    #[serde(alias = "ClusterIP")]
     ClusterIp,
     /// And ports of every node.
     NodePort,
