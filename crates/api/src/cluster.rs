@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use crate::feed::{ServiceParcel, SliceParcel, service_parcel, slice_parcel};
 use crate::voice::{NodeVoice, Speaker};
 use crate::{
-    Backoff, Changes, ClusterFeed, KubeconfigSource, Selector, Timing, client_with, convert,
-    server_url, watched, watched_in_part,
+    Access, Backoff, Changes, ClusterFeed, Selector, Timing, client_with, convert, server_url,
+    watched, watched_in_part,
 };
 
 /// What an agent follows, and how.
@@ -48,7 +48,7 @@ pub enum ClusterNews {
 /// has to say. To be called on a tokio runtime. A kubeconfig that cannot be used yet is tried again,
 /// as a server that is away is.
 pub async fn follow_cluster(
-    source: &KubeconfigSource,
+    source: &Access,
     following: &Following,
     voice: NodeVoice,
     mut tell: impl FnMut(ClusterNews),
@@ -187,11 +187,7 @@ enum Balancing {
     Slices(Vec<crate::Change<SliceParcel>>),
 }
 
-async fn connect(
-    source: &KubeconfigSource,
-    timing: &Timing,
-    tell: &mut impl FnMut(ClusterNews),
-) -> Client {
+async fn connect(source: &Access, timing: &Timing, tell: &mut impl FnMut(ClusterNews)) -> Client {
     let mut backoff = Backoff::new(timing);
     let mut problem = None;
     loop {

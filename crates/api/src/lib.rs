@@ -6,9 +6,9 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use k8s_openapi::api::core::v1::Node;
-//! use seaway_api::{Change, KubeconfigSource, Selector, Timing, client, watched};
+//! use seaway_api::{Change, Access, Selector, Timing, client, watched};
 //!
-//! let client = client(&KubeconfigSource::file("/etc/seaway/kubeconfig"))?;
+//! let client = client(&Access::file("/etc/seaway/kubeconfig"))?;
 //! let nodes: kube::Api<Node> = kube::Api::all(client);
 //! let (store, mut changes) = watched(nodes, Selector::default(), Timing::default());
 //! while let Some(batch) = changes.next().await {
@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! - [`client`], [`install_crypto`], [`KubeconfigSource`], [`Timing`]: the connection. Requests that
+//! - [`client`], [`install_crypto`], [`Access`], [`Timing`]: the connection. Requests that
 //!   are no watch have deadlines; dead servers are noticed on open watches.
 //! - [`watched`]: a copy of all objects of a kind that match a [`Selector`], kept through
 //!   disconnects, 410 and restarted servers: a [`Store`] to look into and [`Changes`] to follow.
@@ -55,7 +55,8 @@ mod watched;
 pub use backoff::Backoff;
 pub use cluster::{ClusterNews, Following, follow_cluster};
 pub use connect::{
-    ConnectError, KubeconfigSource, client, client_with, install_crypto, server_url,
+    Access, BadServerUrl, ConnectError, Credentials, ServerUrl, client, client_with,
+    install_crypto, server_url,
 };
 pub use events::{EventNote, EventRecorder, EventType};
 pub use failure::{Failure, describe};

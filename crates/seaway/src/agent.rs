@@ -12,6 +12,7 @@ use seaway_kernel::uplink::UplinkRule;
 use seaway_model::{Family, IfName, NodeName, Settings};
 
 use crate::network::NetworkArgs;
+use crate::reach::ReachArgs;
 use crate::services::ServiceArgs;
 
 /// Flags of the agent.
@@ -91,22 +92,26 @@ impl UplinkArgs {
 
 /// Where the cluster's state comes from: exactly one.
 #[derive(Args)]
-#[group(required = true, multiple = false)]
 struct SourceArgs {
     /// The cluster's nodes, Pods and Services, as YAML; watched for changes.
     #[arg(long, value_name = "FILE")]
     cluster_file: Option<PathBuf>,
-    /// How to reach the Kubernetes API; it may appear later than the agent.
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    reach: ReachArgs,
 }
 
 impl SourceArgs {
     fn source(self) -> anyhow::Result<ClusterSource> {
-        match (self.cluster_file, self.kubeconfig) {
+        match (self.cluster_file, self.reach.given()?) {
             (Some(file), None) => Ok(ClusterSource::File(file)),
-            (None, Some(kubeconfig)) => Ok(ClusterSource::Api(ApiSource::new(kubeconfig))),
-            _ => anyhow::bail!("give either --cluster-file or --kubeconfig"),
+            (None, Some(access)) => Ok(ClusterSource::Api(ApiSource::new(access))),
+            (None, None) => anyhow::bail!(
+                "where the cluster's state comes from is not said: give --kubeconfig FILE, \
+                 --in-cluster or --cluster-file FILE"
+            ),
+            (Some(_), Some(_)) => anyhow::bail!(
+                "--cluster-file and the Kubernetes API (--kubeconfig, --in-cluster) exclude each other"
+            ),
         }
     }
 }

@@ -7,17 +7,16 @@ use std::str::FromStr;
 use anyhow::{Context, anyhow};
 use clap::Args;
 use ipnet::IpNet;
-use seaway_api::KubeconfigSource;
 use seaway_control::ControlConfig;
 
+use crate::reach::ReachArgs;
 use crate::rim;
 
 /// Flags of the controllers.
 #[derive(Args)]
 pub(crate) struct ControllerArgs {
-    /// How to reach the API server, and as whom.
-    #[arg(long)]
-    kubeconfig: PathBuf,
+    #[command(flatten)]
+    reach: ReachArgs,
     /// A network for all Pods and the prefix length of a node's part of it, for example
     /// 10.244.0.0/16=24; once a family. Without any, nodes get their Pod networks from elsewhere.
     #[arg(long, value_name = "CIDR=BITS")]
@@ -79,8 +78,9 @@ impl ControllerArgs {
 
 pub(crate) fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
+    let access = args.reach.access()?;
     rim::block_on(|shutdown| async move {
-        let client = seaway_api::client(&KubeconfigSource::file(&args.kubeconfig))?;
+        let client = seaway_api::client(&access)?;
         tokio::select! {
             result = seaway_control::run(client, config) => result.map_err(|e| anyhow!(e)),
             () = shutdown => Ok(()),
@@ -94,7 +94,7 @@ mod tests {
 
     fn config(flag: &str) -> anyhow::Result<ControlConfig> {
         let args = ControllerArgs {
-            kubeconfig: PathBuf::new(),
+            reach: ReachArgs::default(),
             root_ca: None,
             cluster_cidr: vec![flag.parse().map_err(|e: String| anyhow!(e))?],
             first_node_cidr: 1,

@@ -15,6 +15,7 @@ mod environment;
 mod inspect;
 mod install;
 mod network;
+mod reach;
 mod rim;
 mod services;
 mod table;
@@ -40,7 +41,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the node agent in this network namespace.
-    Agent(agent::AgentArgs),
+    Agent(Box<agent::AgentArgs>),
     /// Run the embedded API server: Kubernetes' API, as far as a lab needs it.
     #[command(name = "apiserver")]
     ApiServer(apiserver::ApiServerArgs),
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let result = match cli.command {
-        Command::Agent(args) => agent::run(args),
+        Command::Agent(args) => agent::run(*args),
         Command::ApiServer(args) => apiserver::run(args),
         Command::Controller(args) => controller::run(args),
         Command::Lab { command } => seaway_lab::cli::run(command),

@@ -3,9 +3,7 @@
 //! `seaway-api`; until it has seen everything once, the agent deletes nothing. What the agent has to
 //! say on its own Node goes out the same way.
 
-use std::path::PathBuf;
-
-use seaway_api::{ClusterNews, Following, KubeconfigSource, NodeVoice, Timing, follow_cluster};
+use seaway_api::{Access, ClusterNews, Following, NodeVoice, Timing, follow_cluster};
 use seaway_model::NodeName;
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,17 +12,17 @@ use super::Sink;
 /// How to reach the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiSource {
-    /// The kubeconfig; it may appear later than the agent.
-    pub kubeconfig: PathBuf,
+    /// By which credentials, and at which servers; files may appear later than the agent.
+    pub access: Access,
     /// Deadlines and pauses.
     pub timing: Timing,
 }
 
 impl ApiSource {
     /// With the usual deadlines.
-    pub fn new(kubeconfig: impl Into<PathBuf>) -> ApiSource {
+    pub fn new(access: Access) -> ApiSource {
         ApiSource {
-            kubeconfig: kubeconfig.into(),
+            access,
             timing: Timing::default(),
         }
     }
@@ -32,7 +30,7 @@ impl ApiSource {
 
 /// Watches the API and tells a sink, for ever.
 pub(crate) struct ApiWatcher {
-    source: KubeconfigSource,
+    source: Access,
     following: Following,
     runtime: Runtime,
 }
@@ -44,7 +42,7 @@ impl ApiWatcher {
         services: bool,
     ) -> std::io::Result<ApiWatcher> {
         Ok(ApiWatcher {
-            source: KubeconfigSource::file(&source.kubeconfig),
+            source: source.access.clone(),
             following: Following {
                 node: node.clone(),
                 services,

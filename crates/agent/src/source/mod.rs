@@ -31,7 +31,7 @@ impl ClusterSource {
     pub(crate) fn describe(&self) -> String {
         match self {
             ClusterSource::File(path) => path.display().to_string(),
-            ClusterSource::Api(api) => format!("the API of {}", api.kubeconfig.display()),
+            ClusterSource::Api(api) => format!("the API of {}", api.access.describe()),
         }
     }
 }

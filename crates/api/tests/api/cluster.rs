@@ -1,8 +1,7 @@
 //! The cluster as an agent follows it.
 
 use seaway_api::{
-    ClusterNews, EventType, Following, KubeconfigSource, NodeNote, NodeVoice, convert,
-    follow_cluster,
+    Access, ClusterNews, EventType, Following, NodeNote, NodeVoice, convert, follow_cluster,
 };
 use seaway_model::{ClusterEvent, NodeName, Transport};
 use serde_json::{Value, json};
@@ -39,7 +38,7 @@ impl Agent {
         voice: NodeVoice,
         services: bool,
     ) -> Agent {
-        let source = KubeconfigSource::file(kubeconfig);
+        let source = Access::file(kubeconfig);
         let (sender, news) = mpsc::unbounded_channel();
         let following = tokio::spawn(async move {
             let following = Following {

@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kube::Client;
-use seaway_api::{KubeconfigSource, Timing, client_with};
+use seaway_api::{Access, Timing, client_with};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -279,7 +279,7 @@ impl Mock {
     /// A client of this server, through a kubeconfig.
     pub(crate) fn client(&self) -> Client {
         let path = self.kubeconfig();
-        let client = client_with(&KubeconfigSource::file(&path), &timing()).expect("good");
+        let client = client_with(&Access::file(&path), &timing()).expect("good");
         std::fs::remove_file(&path).expect("removed");
         client
     }

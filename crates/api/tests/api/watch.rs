@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use seaway_api::{
-    Change, Changes, KubeconfigSource, ObjectKey, Problem, Selector, Store, client_with, watched,
+    Access, Change, Changes, ObjectKey, Problem, Selector, Store, client_with, watched,
 };
 use tokio::time::timeout;
 
@@ -396,7 +396,7 @@ async fn a_wrong_token_is_told() {
         .expect("written")
         .replace("secret", "wrong");
     std::fs::write(&path, text).expect("written");
-    let client = client_with(&KubeconfigSource::file(&path), &timing()).expect("good");
+    let client = client_with(&Access::file(&path), &timing()).expect("good");
     std::fs::remove_file(&path).expect("removed");
     let api: Api<Node> = Api::all(client);
     let (_store, mut changes) = watched(api, Selector::default(), timing());

@@ -15,7 +15,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config as WatchConfig, watcher};
 use kube::{Api, Client, Resource};
-use seaway_api::{KubeconfigSource, Timing, client_with};
+use seaway_api::{Access, Timing, client_with};
 use seaway_apiserver::{Config, Limits, ServerError, TlsFiles, serve};
 use seaway_control::{ControlConfig, run};
 use serde::de::DeserializeOwned;
@@ -63,7 +63,7 @@ impl Cluster {
             pause_last: Duration::from_secs(1),
             ..Timing::default()
         };
-        let client = client_with(&KubeconfigSource::file(path), &timing).expect("a client");
+        let client = client_with(&Access::file(path), &timing).expect("a client");
         let mut cluster = Self {
             directory,
             address,

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, LogParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
-use seaway_api::KubeconfigSource;
+use seaway_api::Access;
 use serde_json::json;
 
 use crate::error::{Context, LabError};
@@ -87,7 +87,7 @@ impl Cluster {
             .enable_all()
             .build()
             .during("start", || "an async runtime".to_owned())?;
-        let source = KubeconfigSource::file(kubeconfig);
+        let source = Access::file(kubeconfig);
         let client = runtime
             .block_on(async { seaway_api::client(&source) })
             .map_err(|e| LabError::Api(e.to_string()))?;

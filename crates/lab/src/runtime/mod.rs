@@ -40,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::Signal;
-use seaway_api::KubeconfigSource;
+use seaway_api::Access;
 use tokio::sync::oneshot;
 
 pub(crate) use board::{ContainerReport, PodReport};
@@ -212,7 +212,7 @@ fn run(
         }
     };
     runtime.block_on(async {
-        let client = match seaway_api::client(&KubeconfigSource::file(&config.kubeconfig)) {
+        let client = match seaway_api::client(&Access::file(&config.kubeconfig)) {
             Ok(client) => client,
             Err(e) => {
                 let _ = tell.send(Err(LabError::Request(e.to_string())));
