@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -90,9 +90,19 @@ fn ask_by_udp(from: &Netns, door: SocketAddr, patience: Duration) -> io::Result<
 }
 
 /// A port that nobody had for long: a flow that is remembered by its ports would go on as it was.
-fn new_port() -> u16 {
-    static PORT: AtomicU16 = AtomicU16::new(0);
-    10_000 + PORT.fetch_add(1, Ordering::Relaxed) % 20_000
+///
+/// Each family and protocol has all of them, so that one comes back as late as can be: not within the
+/// half minute for which a flow of one question is remembered, at up to a thousand questions a second.
+fn new_port(family: Family, protocol: Protocol) -> u16 {
+    const FIRST: u16 = 2_000;
+    // Node ports begin there.
+    const END: u16 = 30_000;
+    static PORTS: [AtomicU32; 4] = [const { AtomicU32::new(0) }; 4];
+    let of_family = usize::from(family == Family::V6);
+    let of_protocol = usize::from(protocol == Protocol::Sctp);
+    let count = PORTS[2 * of_family + of_protocol].fetch_add(1, Ordering::Relaxed);
+    let offset = count % u32::from(END - FIRST);
+    FIRST + u16::try_from(offset).expect("below the end")
 }
 
 /// A UDP socket with such a port.
@@ -103,7 +113,7 @@ fn bind_new(netns: &Netns, family: Family) -> io::Result<UdpSocket> {
     };
     let bind = || {
         loop {
-            match UdpSocket::bind((any, new_port())) {
+            match UdpSocket::bind((any, new_port(family, Protocol::Udp))) {
                 Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
                 result => return result,
             }
@@ -114,7 +124,7 @@ fn bind_new(netns: &Netns, family: Family) -> io::Result<UdpSocket> {
 
 fn ask_by_sctp(from: &Netns, door: SocketAddr, patience: Duration) -> io::Result<Greeting> {
     // Raw sockets have no port of their own.
-    let port = new_port();
+    let port = new_port(Family::of(door.ip()), Protocol::Sctp);
     let client = from.enter(|| SctpSocket::connected(door.ip()));
     let client = client.expect("namespace")?;
     let tag = 0x5ea1_0000 | u32::from(port);

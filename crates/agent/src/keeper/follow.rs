@@ -79,6 +79,8 @@ impl Keeper {
             // A node's address may be an endpoint of Services that no event was about.
             of_nodes &= !changes.backends.is_empty();
             let flows = FlowNews::of(&state, &touched, &changes, of_nodes);
+            // Before anybody sees what is planned.
+            flows.expect(&self.shared.flows);
             (changes, new_gateways, touched, flows, of_nodes)
         };
         let failures = self.carry_out(&changes);

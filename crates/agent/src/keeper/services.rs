@@ -12,6 +12,7 @@ use super::Keeper;
 use crate::journal::Topic;
 use crate::services::checks::Checks;
 use crate::services::clashes;
+use crate::services::flows::Flows;
 use crate::state::State;
 
 /// How many objects are told of at once; status has all.
@@ -50,6 +51,11 @@ impl FlowNews {
         truths.extend(planner.udp_flows_gone(changes));
         FlowNews { truths, all }
     }
+
+    /// Says that it is about to be so.
+    pub(super) fn expect(&self, flows: &Flows) {
+        flows.expect(&self.truths, self.all);
+    }
 }
 
 fn is_udp(row: &FrontendRow) -> bool {
@@ -63,10 +69,7 @@ fn at(row: &FrontendRow) -> SocketAddr {
 impl Keeper {
     /// The changes have been carried out: flows that began before are compared.
     pub(super) fn compare_flows(&self, news: FlowNews) {
-        if news.all {
-            self.shared.flows.compare_all();
-        }
-        self.shared.flows.compare(news.truths);
+        self.shared.flows.arrived(news.truths, news.all);
     }
 
     /// Rows of Services were repaired: whatever flows began meanwhile is not known.

@@ -3,6 +3,10 @@
 //! UDP ports, what the kernel tracks is compared with who may answer now, and flows that somebody
 //! else answers are forgotten, so that their next packet asks again. Nothing else is disturbed.
 //!
+//! The rules may change while the table is read, and then a flow that is right may look wrong: what
+//! is about to change is said before it does ([`Flows::expect`]), and no flow is forgotten that it
+//! may have made right.
+//!
 //! A thread of its own: to read what the kernel tracks takes as long as there are flows, and no
 //! change waits for that. It rests for longer than it works. Once at the start, and with every
 //! audit, all Services are gone through.
@@ -15,7 +19,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use seaway_kernel::KernelError;
-use seaway_kernel::conntrack::reconcile_udp;
+use seaway_kernel::conntrack::{UdpFlow, reconcile_udp};
 use seaway_model::ServiceName;
 use seaway_plan::FlowTruth;
 
@@ -31,7 +35,7 @@ const REST: (Duration, u32) = (Duration::from_millis(10), 4);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
 /// What is to be compared.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Waiting {
     truths: BTreeMap<SocketAddr, BTreeSet<SocketAddr>>,
     all: bool,
@@ -64,10 +68,41 @@ impl Waiting {
     }
 }
 
+/// What is under way to the kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Coming {
+    frontends: BTreeSet<SocketAddr>,
+    /// It cannot be told one by one.
+    all: bool,
+}
+
+/// What is newer than what the thread works with.
+#[derive(Debug, Default)]
+struct News {
+    waiting: Waiting,
+    coming: Coming,
+}
+
+impl News {
+    /// Whether what was taken before says nothing any more about any flow.
+    fn is_about_all(&self) -> bool {
+        self.coming.all || self.waiting.all
+    }
+
+    /// Whether a flow that looked wrong is to be left alone: it may be right by now, or will be
+    /// compared once what is under way is in force.
+    fn spares(&self, flow: &UdpFlow) -> bool {
+        let newer = self.waiting.truths.get(&flow.frontend);
+        self.is_about_all()
+            || self.coming.frontends.contains(&flow.frontend)
+            || newer.is_some_and(|may_answer| may_answer.contains(&flow.answers_from))
+    }
+}
+
 /// What waits for the thread, and what came of it.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    waiting: Mutex<Waiting>,
+    told: Mutex<News>,
     news: Condvar,
     /// How many flows have been forgotten.
     pub(crate) forgotten: Counter,
@@ -78,7 +113,7 @@ pub(crate) struct Flows {
 impl Default for Flows {
     fn default() -> Flows {
         Flows {
-            waiting: Mutex::default(),
+            told: Mutex::default(),
             news: Condvar::new(),
             forgotten: Counter::default(),
             seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
@@ -87,30 +122,56 @@ impl Default for Flows {
 }
 
 impl Flows {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, News> {
         // Nothing in here panics half-way.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This is how it is from now on, in the kernel too.
+    /// This is about to go to the kernel; with `all`, more may be. [`Flows::arrived`] ends it.
+    pub(crate) fn expect(&self, truths: &[FlowTruth], all: bool) {
+        let coming = &mut self.lock().coming;
+        coming.all |= all;
+        let frontends = truths.iter().map(|truth| truth.frontend);
+        coming.frontends.extend(frontends);
+    }
+
+    /// What was expected is how it is from now on, in the kernel too; with `all`, all Services are to
+    /// be gone through.
+    pub(crate) fn arrived(&self, truths: Vec<FlowTruth>, all: bool) {
+        let mut told = self.lock();
+        told.coming = Coming::default();
+        told.waiting.all |= all;
+        told.waiting.add(truths);
+        self.news.notify_one();
+    }
+
+    /// This is how it is.
     pub(crate) fn compare(&self, truths: Vec<FlowTruth>) {
-        if truths.is_empty() {
-            return;
-        }
-        self.lock().add(truths);
+        self.lock().waiting.add(truths);
         self.news.notify_one();
     }
 
     /// All Services are to be gone through.
     pub(crate) fn compare_all(&self) {
-        self.lock().all = true;
+        self.lock().waiting.all = true;
         self.news.notify_one();
     }
 
     fn wait(&self) -> Waiting {
-        let waiting = self.lock();
-        let waited = self.news.wait_while(waiting, |waiting| waiting.is_empty());
-        std::mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner))
+        let told = self.lock();
+        let waited = self.news.wait_while(told, |told| told.waiting.is_empty());
+        let mut told = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut told.waiting)
+    }
+
+    /// What is not to be forgotten after all, of what was found with what `taken` says. If that says
+    /// nothing any more, it waits again.
+    fn spares(&self, taken: &Waiting) -> MutexGuard<'_, News> {
+        let mut told = self.lock();
+        if told.is_about_all() {
+            told.waiting.give_back(taken.clone());
+        }
+        told
     }
 }
 
@@ -120,7 +181,7 @@ pub(crate) fn run(shared: &Shared) {
     loop {
         let waiting = shared.flows.wait();
         let began = Instant::now();
-        match work(shared, &waiting, reconcile_udp) {
+        match work(shared, &waiting) {
             Ok(forgotten) => {
                 retry = RETRY.0;
                 let took = began.elapsed();
@@ -133,7 +194,7 @@ pub(crate) fn run(shared: &Shared) {
             }
             Err(error) => {
                 tracing::warn!(%error, "UDP flows are not compared with Services; trying again");
-                shared.flows.lock().give_back(waiting);
+                shared.flows.lock().waiting.give_back(waiting);
                 std::thread::sleep(retry);
                 retry = (retry * 2).min(RETRY.1);
             }
@@ -141,11 +202,7 @@ pub(crate) fn run(shared: &Shared) {
     }
 }
 
-fn work(
-    shared: &Shared,
-    waiting: &Waiting,
-    reconcile: impl FnOnce(&[FlowTruth]) -> Result<usize, KernelError>,
-) -> Result<usize, KernelError> {
+fn work(shared: &Shared, waiting: &Waiting) -> Result<usize, KernelError> {
     let mut truths = waiting.truths.clone();
     if waiting.all {
         // Newer than what waited, whose frontends may be gone.
@@ -160,7 +217,10 @@ fn work(
         .collect();
     match truths.is_empty() {
         true => Ok(0),
-        false => reconcile(&truths),
+        false => reconcile_udp(&truths, || {
+            let told = shared.flows.spares(waiting);
+            move |flow: &UdpFlow| told.spares(flow)
+        }),
     }
 }
 
@@ -201,11 +261,56 @@ mod tests {
         flows.compare(vec![truth(1, &["10.0.0.1:1"]), truth(2, &["10.0.0.1:1"])]);
         let before = flows.wait();
         flows.compare(vec![truth(2, &[])]);
-        flows.lock().give_back(before);
+        flows.lock().waiting.give_back(before);
         let now = flows.wait();
         let counts: Vec<usize> = now.truths.values().map(BTreeSet::len).collect();
         assert_eq!((counts, now.all), (vec![1, 0], false));
-        assert!(flows.lock().is_empty());
+        assert!(flows.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn what_changed_while_the_table_was_read_is_spared() {
+        let flow = |port, from: &str| UdpFlow {
+            frontend: truth(port, &[]).frontend,
+            answers_from: from.parse().expect("valid"),
+        };
+        let (old, new, other) = (
+            flow(1, "10.0.0.1:1"),
+            flow(1, "10.0.0.2:1"),
+            flow(2, "10.0.0.9:1"),
+        );
+        let flows = Flows::default();
+        flows.compare(vec![truth(1, &[]), truth(2, &[])]);
+        let taken = flows.wait();
+        let spared = || {
+            let told = flows.spares(&taken);
+            [old, new, other].map(|flow| told.spares(&flow))
+        };
+        assert_eq!(spared(), [false; 3]);
+        let next = vec![truth(1, &["10.0.0.2:1"])];
+        flows.expect(&next, false);
+        assert_eq!(
+            spared(),
+            [true, true, false],
+            "on its way: either may be right"
+        );
+        flows.arrived(next, false);
+        assert_eq!(
+            spared(),
+            [false, true, false],
+            "the old one is wrong for sure"
+        );
+        flows.expect(&[], true);
+        assert_eq!(spared(), [true; 3]);
+        flows.arrived(Vec::new(), true);
+        assert_eq!(spared(), [true; 3]);
+        let again = flows.wait();
+        assert!(again.all);
+        assert_eq!(
+            again.truths.len(),
+            2,
+            "nothing is lost of what could not be done"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use self::entry::Entry;
 use crate::error::KernelError;
 use crate::netfilter::{Netfilter, Subsystem, Writer};
 
-pub use self::udp::reconcile_udp;
+pub use self::udp::{UdpFlow, reconcile_udp};
 
 const MSG_GET: u8 = 1;
 const MSG_DELETE: u8 = 2;

@@ -14,29 +14,56 @@ use super::{MOST_READINGS, MSG_GET, Reading, delete, entry};
 use crate::error::KernelError;
 use crate::netfilter::{Netfilter, Subsystem};
 
+/// A UDP flow to a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpFlow {
+    /// Whom the client asks.
+    pub frontend: SocketAddr,
+    /// Who answers.
+    pub answers_from: SocketAddr,
+}
+
 /// Forgets UDP flows to these frontends that somebody else answers than who may, and tells how many
 /// there were. Where nobody may, all flows to the frontend are forgotten; flows to any other address
 /// are left alone.
 ///
 /// With few frontends the kernel passes over all other flows; with many its table is read once a
-/// family.
-pub fn reconcile_udp(truths: &[FlowTruth]) -> Result<usize, KernelError> {
+/// family. That takes a while, and the truth may have become another: `spares` is asked, once all is
+/// read, for what of it is to be left alone all the same.
+pub fn reconcile_udp<S>(
+    truths: &[FlowTruth],
+    spares: impl FnOnce() -> S,
+) -> Result<usize, KernelError>
+where
+    S: Fn(&UdpFlow) -> bool,
+{
     let by_frontend = by_frontend(truths);
     if by_frontend.is_empty() {
         return Ok(0);
     }
     let mut conntrack = Netfilter::open(Subsystem::Conntrack)?;
-    let mut deletions = Vec::new();
+    let mut wrong = Vec::new();
     for reading in readings(by_frontend.keys().copied()) {
         let number = entry::family_number(reading.family);
         let filter = entry::filter(&reading);
         let found = conntrack.dump(MSG_GET, number, &filter, |reply| {
             let entry = Entry::read(reply.family, reply.attributes)?;
-            let wrong = is_wrong(&entry, &by_frontend);
-            wrong.then(|| Some((reply.family, entry::identity(reply.attributes)?)))?
+            let flow = UdpFlow {
+                frontend: entry.destination,
+                answers_from: entry.answers_from,
+            };
+            let named = || Some((flow, (reply.family, entry::identity(reply.attributes)?)));
+            is_wrong(&entry, &by_frontend).then(named)?
         })?;
-        deletions.extend(found);
+        wrong.extend(found);
     }
+    let spares = spares();
+    let deletions: Vec<_> = wrong
+        .into_iter()
+        .filter_map(|(flow, named)| (!spares(&flow)).then_some(named))
+        .collect();
+    // It may hold up whoever changes things.
+    drop(spares);
     delete(&mut conntrack, &deletions)
 }
 

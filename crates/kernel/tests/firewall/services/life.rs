@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use seaway_kernel::conntrack::reconcile_udp;
+use seaway_kernel::conntrack::{UdpFlow, reconcile_udp};
 use seaway_kernel::realise::{Firewall, FirewallWatch, Services};
 use seaway_model::{
     BackendKey, BackendRow, ClusterIpRow, Family, FirewallRow, FrontendAction, FrontendKey,
@@ -214,6 +214,7 @@ fn s27_udp_flows_follow_their_service() {
         };
         // Somebody of the node hears what is sent before there is a Service.
         let heard = UdpSocket::bind(node_port).expect("bound");
+        let nobody = || |_: &UdpFlow| false;
         let early = udp_client(&balanced.rig.out.netns, node_port);
         early.send(b"?").expect("sent");
         heard.recv(&mut [0; 8]).expect("heard");
@@ -222,11 +223,15 @@ fn s27_udp_flows_follow_their_service() {
         }
         balanced.rig.converge();
         let truths = [truth(at, &first), truth(node_port, &first)];
-        reconcile_udp(&truths).expect("conntrack");
+        reconcile_udp(&truths, nobody).expect("conntrack");
         assert_eq!(ask_udp(&early, b"?").expect("answered").backend, first[0]);
         let client = udp_client(&balanced.rig.out.netns, at);
         assert_eq!(ask_udp(&client, b"?").expect("answered").backend, first[0]);
-        assert_eq!(reconcile_udp(&truths).expect("conntrack"), 0, "all is well");
+        assert_eq!(
+            reconcile_udp(&truths, nobody).expect("conntrack"),
+            0,
+            "all is well"
+        );
         // The backend is another.
         for at in [at, node_port] {
             balanced.lead(frontend(at, Protocol::Udp), &second, None);
@@ -235,14 +240,19 @@ fn s27_udp_flows_follow_their_service() {
         let still = ask_udp(&client, b"?").expect("answered").backend;
         assert_eq!(still, first[0], "the kernel keeps to the flow");
         let truths = [truth(at, &second), truth(node_port, &second)];
-        assert_eq!(reconcile_udp(&truths).expect("conntrack"), 2);
+        let all = || |_: &UdpFlow| true;
+        assert_eq!(reconcile_udp(&truths, all).expect("conntrack"), 0, "spared");
+        assert_eq!(reconcile_udp(&truths, nobody).expect("conntrack"), 2);
         for client in [&early, &client] {
             assert_eq!(ask_udp(client, b"?").expect("answered").backend, second[0]);
         }
         // Nobody is left: the next packet is refused.
         balanced.set(frontend(at, Protocol::Udp), FrontendAction::Refuse);
         balanced.rig.converge();
-        assert_eq!(reconcile_udp(&[truth(at, &[])]).expect("conntrack"), 1);
+        assert_eq!(
+            reconcile_udp(&[truth(at, &[])], nobody).expect("conntrack"),
+            1
+        );
         let error = ask_udp(&client, b"?").expect_err("nobody");
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     }
