@@ -43,6 +43,30 @@ pub(crate) enum Topic {
     Object(String),
 }
 
+/// How bad it is that something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Something does not work.
+    Problem,
+    /// It works, but not as people may think.
+    Warning,
+}
+
+impl Topic {
+    fn weight(&self) -> Weight {
+        match self {
+            Topic::Forward | Topic::Peers | Topic::BridgedPorts | Topic::Listener(_) => {
+                Weight::Problem
+            }
+            Topic::Wiring
+            | Topic::PathMtu
+            | Topic::NodePorts
+            | Topic::Objects
+            | Topic::Object(_) => Weight::Warning,
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, Serialize)]
 pub struct JournalEntry {
@@ -113,6 +137,14 @@ impl Journal {
         told.is_some_and(|at| now.saturating_duration_since(at) < REST)
     }
 
+    /// All that holds.
+    pub(crate) fn conditions(&self) -> Vec<(Weight, String)> {
+        let inner = self.lock();
+        let all = inner.conditions.iter();
+        all.map(|(topic, message)| (topic.weight(), message.clone()))
+            .collect()
+    }
+
     /// What happened last, the newest first.
     pub(crate) fn recent(&self) -> Vec<JournalEntry> {
         let inner = self.lock();
@@ -181,6 +213,10 @@ mod tests {
             ]
         );
         assert_eq!(journal.recent()[0].reason, "PathMtuRestored");
+        assert_eq!(journal.conditions(), []);
+        journal.holds(Topic::Peers, "NodesUnreachable", "b".to_owned());
+        let conditions = journal.conditions();
+        assert_eq!(conditions, [(Weight::Problem, "b".to_owned())]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Threads: one per request on the socket, the *keeper* that applies cluster changes and repairs
 //! drift, the *reaper* that deletes dying links in groups, the *prober* that looks for paths that
-//! swallow large packets, the *flows* thread that puts UDP flows right, the *web* thread that answers
+//! swallow large packets, the *summary* thread that tells how the agent is, the *flows* thread that puts UDP flows right, the *web* thread that answers
 //! by HTTP, and the source's own. All are synchronous but the last two, which have async runtimes of
 //! their own. They meet in [`Shared`](shared::Shared), whose lock is never held over a system call on
 //! the network.
@@ -32,6 +32,7 @@ mod simulation;
 mod source;
 mod state;
 mod strangers;
+mod summary;
 mod trace;
 mod web;
 

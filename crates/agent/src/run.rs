@@ -15,6 +15,7 @@ use seaway_cni::notes::Notes;
 use seaway_kernel::realise::{DeviceInfo, Devices, LinuxHost, Observed, Services, StrangeLink};
 use seaway_kernel::uplink::UplinkRule;
 use seaway_model::{AttachmentId, Device, LinkKind, NodeName, Settings, Wiring, host_link_name};
+use tokio::sync::watch;
 
 use crate::error::AgentError;
 use crate::journal::Journal;
@@ -24,7 +25,7 @@ use crate::shared::{Keeper as KeeperHandle, Shared};
 use crate::source::{ClusterSource, Sink, Source};
 use crate::state::State;
 use crate::web::WebConfig;
-use crate::{cni, dns, keeper, pathmtu, reaper, recover, server, web};
+use crate::{cni, dns, keeper, pathmtu, reaper, recover, server, summary, web};
 
 /// How the agent is to run.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct AgentConfig {
     pub settings: Settings,
     /// Where health and metrics are.
     pub web: WebConfig,
+    /// The namespace in the cluster of the agent's own Lease.
+    pub namespace: String,
     /// Whom to ask for names that are not the cluster's; those whom the node asks when `None`.
     pub name_servers: Option<Vec<SocketAddr>>,
 }
@@ -97,10 +100,15 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     }
     let (worker, runtime, wanted) = (shared.clone(), web::runtime()?, config.web);
     spawn("web", move || web::run(&runtime, &worker, wanted))?;
+    let (tell, summaries) = watch::channel(None);
     let voice = NodeVoice {
         transport: Some(config.settings.transport),
         notes,
+        summaries,
+        namespace: config.namespace.clone(),
     };
+    let worker = shared.clone();
+    spawn("summary", move || summary::run(&worker, &tell))?;
     spawn("source", move || source.run(&sink, voice))?;
     let listener = server::listen(&config.socket)?;
     let worker = shared.clone();

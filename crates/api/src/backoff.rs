@@ -38,7 +38,7 @@ impl Backoff {
 }
 
 /// Good enough to spread clients that failed at the same moment; no secret depends on it.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 

@@ -40,7 +40,8 @@ pub enum ClusterNews {
     Problem(Option<String>),
     /// The objects alone that are wrong at present, or that none is any more.
     Refused(Option<String>),
-    /// Why the own Node cannot be written, or that it can be again. The cluster is seen all the same.
+    /// Why the own Node or Lease cannot be written, or that they can be again. The cluster is seen all
+    /// the same.
     Unwritten(Option<String>),
 }
 
@@ -125,8 +126,9 @@ impl Watches {
             timing,
         } = following;
         let own = Selector::fields(format!("spec.nodeName={node}"));
-        let trimmed = |mut node: core::Node| {
-            convert::trim_node(&mut node);
+        let name = node.to_string();
+        let trimmed = move |mut node: core::Node| {
+            convert::trim_node(&mut node, &name);
             node
         };
         let everything = Selector::default;

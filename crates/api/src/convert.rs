@@ -35,6 +35,10 @@ pub struct Read<T> {
 /// The annotation of a Node in which its agent says which transport it uses.
 pub const TRANSPORT_ANNOTATION: &str = "network.seaway.dev/transport";
 
+/// The condition of a Node that says whether its network is not there. Whoever makes Nodes for a
+/// cloud sets it, and others wait until the network takes it back.
+pub const NETWORK_CONDITION: &str = "NetworkUnavailable";
+
 /// A field has a value that it cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{field}: {reason}")]
@@ -129,8 +133,9 @@ pub fn transport(node: &core::Node) -> Result<Option<Transport>, FieldError> {
 }
 
 /// Leaves of a Node what [`node`] and [`transport`] read, and what it is known by: a kubelet's
-/// list of images and conditions is many times as much.
-pub(crate) fn trim_node(node: &mut core::Node) {
+/// list of images and conditions is many times as much. Of the own Node also [`NETWORK_CONDITION`].
+pub(crate) fn trim_node(node: &mut core::Node, own: &str) {
+    let is_own = node.metadata.name.as_deref() == Some(own);
     let meta = std::mem::take(&mut node.metadata);
     let only = |map: Option<BTreeMap<String, String>>, wanted: &str| {
         let kept = map.unwrap_or_default().into_iter();
@@ -154,8 +159,13 @@ pub(crate) fn trim_node(node: &mut core::Node) {
             .map(|all| all.into_iter().filter(leaving).collect()),
         ..core::NodeSpec::default()
     });
+    let network = |all: Vec<core::NodeCondition>| {
+        let kept = all.into_iter().filter(|c| c.type_ == NETWORK_CONDITION);
+        kept.collect()
+    };
     node.status = node.status.take().map(|status| core::NodeStatus {
         addresses: status.addresses,
+        conditions: status.conditions.filter(|_| is_own).map(network),
         ..core::NodeStatus::default()
     });
 }
@@ -253,11 +263,13 @@ mod tests {
                 "annotations": {"x": "y", TRANSPORT_ANNOTATION: "l2"}},
             "spec": {"podCIDRs": ["10.244.1.0/24"], "taints": [{"key": "k", "effect": "NoSchedule"}]},
             "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.1"}],
+                "conditions": [{"type": "Ready", "status": "True"},
+                    {"type": NETWORK_CONDITION, "status": "False"}],
                 "images": [{"names": ["i"], "sizeBytes": 1}]}
         }))
         .expect("a Node");
         let mut trimmed = whole.clone();
-        trim_node(&mut trimmed);
+        trim_node(&mut trimmed, "n1");
         assert_eq!(node(&trimmed), node(&whole));
         assert_eq!(transport(&trimmed), transport(&whole));
         assert_eq!(trimmed.metadata.uid, whole.metadata.uid);
@@ -267,7 +279,15 @@ mod tests {
         );
         let labels = trimmed.metadata.labels.expect("a zone");
         assert_eq!(labels.into_keys().collect::<Vec<_>>(), [ZONE_LABEL]);
-        assert_eq!(trimmed.status.and_then(|status| status.images), None);
+        let status = trimmed.status.expect("a status");
+        assert_eq!(status.images, None);
+        let conditions = status.conditions.expect("the network's");
+        let types: Vec<&str> = conditions.iter().map(|c| c.type_.as_str()).collect();
+        assert_eq!(types, [NETWORK_CONDITION]);
+        let mut trimmed = whole;
+        trim_node(&mut trimmed, "n2");
+        let status = trimmed.status.expect("a status");
+        assert_eq!(status.conditions, None, "of other nodes nobody asks");
     }
 
     #[test]
@@ -298,7 +318,7 @@ mod tests {
                 {"key": taint, "effect": "NoSchedule"}]}});
             value["metadata"]["name"] = json!("n1");
             let mut node: core::Node = serde_json::from_value(value).expect("a Node");
-            trim_node(&mut node);
+            trim_node(&mut node, "other");
             super::node(&node).expect("good")
         };
         let zoned = node(json!({"labels": {ZONE_LABEL: "z1"}}), "other");

@@ -33,16 +33,19 @@
 //! - [`convert`], [`ClusterFeed`], [`follow_cluster`]: nodes, Pods, Services and endpoints as the
 //!   model has them.
 //! - [`StatusWriter`]: status subresources, written only if changed, the last wish winning.
-//! - [`NodeVoice`]: what an agent says on its own Node.
+//! - [`NodeVoice`]: what an agent says on its own Node; [`AgentSummary`], [`heartbeat`]: and in its
+//!   Lease.
 //! - [`EventRecorder`]: Events, counted together and rate limited.
 
 mod backoff;
+mod clock;
 mod cluster;
 mod connect;
 pub mod convert;
 mod events;
 mod failure;
 mod feed;
+pub mod heartbeat;
 mod key;
 mod merge;
 mod mirror;
@@ -53,6 +56,7 @@ mod voice;
 mod watched;
 
 pub use backoff::Backoff;
+pub use clock::server_time;
 pub use cluster::{ClusterNews, Following, follow_cluster};
 pub use connect::{
     Access, BadServerUrl, ConnectError, Credentials, ServerUrl, client, client_with,
@@ -63,6 +67,7 @@ pub use failure::{Failure, describe};
 pub use feed::{
     ClusterFeed, ServiceParcel, SliceContent, SliceParcel, service_parcel, slice_parcel,
 };
+pub use heartbeat::AgentSummary;
 pub use key::ObjectKey;
 pub use merge::merge_diff;
 pub use mirror::{Change, Identity, Item, Mirror, Version};

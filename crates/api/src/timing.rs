@@ -21,6 +21,8 @@ pub struct Timing {
     pub pause_first: Duration,
     /// The longest pause after failures.
     pub pause_last: Duration,
+    /// How often an agent renews its Lease, as kubelets do.
+    pub renewal: Duration,
 }
 
 impl Default for Timing {
@@ -34,6 +36,7 @@ impl Default for Timing {
             probe_after: Duration::from_secs(10),
             pause_first: Duration::from_millis(200),
             pause_last: Duration::from_secs(15),
+            renewal: Duration::from_secs(10),
         }
     }
 }

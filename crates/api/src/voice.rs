@@ -1,10 +1,16 @@
-//! What an agent says on its own Node: which transport it uses, as an annotation that the other
-//! nodes' agents read, and Events for people.
+//! What an agent says: on its own Node which transport it uses, as an annotation that the other
+//! nodes' agents read, that the node's network is there, and Events for people; in a Lease of its
+//! own how it is (see [`crate::heartbeat`]).
 //!
-//! The annotation is written when the Node is seen without it: at the start, after a Node was
-//! replaced, and after somebody took it away. Nothing here keeps an agent from its work.
+//! The Node is written when it is seen to say something else: at the start, after it was replaced,
+//! and after somebody took away what was written. All of it goes by the status subresource, so that
+//! no agent needs a right to change Nodes. That the network is there is not taken back when an agent
+//! ends or is not ready for a while: what is in force goes on. Nothing here keeps an agent from its
+//! work.
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use seaway_model::{NodeName, Transport};
@@ -13,9 +19,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::convert::TRANSPORT_ANNOTATION;
+use crate::convert::{NETWORK_CONDITION, TRANSPORT_ANNOTATION};
+use crate::heartbeat::Heartbeat;
 use crate::{
-    Backoff, Change, EventNote, EventRecorder, EventType, Failure, ObjectKey, Timing, describe,
+    AgentSummary, Backoff, Change, EventNote, EventRecorder, EventType, Failure, ObjectKey, Timing,
+    describe,
 };
 
 /// Something to be told about the own Node.
@@ -36,6 +44,10 @@ pub struct NodeVoice {
     pub transport: Option<Transport>,
     /// What becomes an Event.
     pub notes: mpsc::Receiver<NodeNote>,
+    /// How it is, once that is known.
+    pub summaries: watch::Receiver<Option<AgentSummary>>,
+    /// The namespace of its Lease.
+    pub namespace: String,
 }
 
 impl NodeVoice {
@@ -44,34 +56,91 @@ impl NodeVoice {
         NodeVoice {
             transport: None,
             notes: mpsc::channel(1).1,
+            summaries: watch::channel(None).1,
+            namespace: String::new(),
         }
     }
 }
 
 /// The own Node as it was seen last.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    uid: String,
+pub(crate) struct Seen {
+    pub(crate) uid: String,
     transport: Option<String>,
+    /// Whether its network is not there, in the words of the API.
+    unavailable: Option<String>,
+}
+
+/// What the Node is to say.
+#[derive(Clone, Copy, Debug)]
+struct Wish {
+    transport: Option<Transport>,
+    /// The network is there.
+    ready: bool,
 }
 
 impl Seen {
     fn of(node: &core::Node) -> Seen {
         let annotations = node.metadata.annotations.as_ref();
         let transport = annotations.and_then(|all| all.get(TRANSPORT_ANNOTATION));
+        let status = node.status.as_ref();
+        let conditions = status.and_then(|status| status.conditions.as_deref());
+        let mut conditions = conditions.unwrap_or_default().iter();
+        let network = conditions.find(|condition| condition.type_ == NETWORK_CONDITION);
         Seen {
             uid: node.metadata.uid.clone().unwrap_or_default(),
             transport: transport.cloned(),
+            unavailable: network.map(|condition| condition.status.clone()),
         }
     }
 
-    /// What must be patched so that the Node names this transport.
-    fn patch(&self, wanted: Transport) -> Option<Value> {
-        let wanted = wanted.to_string();
-        (self.transport.as_ref() != Some(&wanted)).then(|| {
-            // With the uid, so that a Node that took this one's place is left alone.
-            json!({"metadata": {"uid": self.uid, "annotations": {TRANSPORT_ANNOTATION: wanted}}})
-        })
+    /// What must be patched so that the Node says what it is to say.
+    fn patch(&self, wish: Wish, now: Timestamp) -> Option<Value> {
+        // With the uid, so that a Node that took this one's place is left alone.
+        let mut patch = json!({"metadata": {"uid": self.uid}});
+        let transport = wish.transport.map(|transport| transport.to_string());
+        let renamed = transport.is_some() && self.transport != transport;
+        if renamed {
+            patch["metadata"]["annotations"] = json!({TRANSPORT_ANNOTATION: transport});
+        }
+        let raised = wish.ready && self.unavailable.as_deref() != Some("False");
+        if raised {
+            let now = Time(now);
+            // Conditions are merged by their type: those of others stay.
+            patch["status"]["conditions"] = json!([{
+                "type": NETWORK_CONDITION, "status": "False", "reason": "SeawayIsUp",
+                "message": "Seaway is up on this node",
+                "lastHeartbeatTime": now, "lastTransitionTime": now,
+            }]);
+        }
+        (renamed || raised).then_some(patch)
+    }
+}
+
+/// What cannot be written, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Trouble {
+    node: Option<String>,
+    lease: Option<String>,
+}
+
+/// Where those who write tell what is wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Complaints(watch::Sender<Trouble>);
+
+impl Complaints {
+    /// The Lease cannot be written, or can be again.
+    pub(crate) fn lease(&self, problem: Option<String>) {
+        self.note(|trouble| std::mem::replace(&mut trouble.lease, problem.clone()) != problem);
+    }
+
+    fn node(&self, problem: Option<String>) {
+        self.note(|trouble| std::mem::replace(&mut trouble.node, problem.clone()) != problem);
+    }
+
+    /// Tells if it is news.
+    fn note(&self, change: impl FnOnce(&mut Trouble) -> bool) {
+        self.0.send_if_modified(change);
     }
 }
 
@@ -79,7 +148,7 @@ impl Seen {
 pub(crate) struct Speaker {
     own: ObjectKey,
     seen: watch::Sender<Option<Seen>>,
-    problem: watch::Receiver<Option<String>>,
+    trouble: watch::Receiver<Trouble>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -98,28 +167,31 @@ impl Speaker {
         voice: NodeVoice,
     ) -> Speaker {
         let (seen, look) = watch::channel(None);
-        let (tell, problem) = watch::channel(None);
-        let mut tasks = Vec::new();
+        let (tell, trouble) = watch::channel(Trouble::default());
+        let complaints = Complaints(tell);
+        let NodeVoice {
+            transport,
+            notes,
+            summaries,
+            namespace,
+        } = voice;
         let recorder = EventRecorder::start(client.clone(), "seaway-agent", Some(node.as_str()));
-        tasks.push(tokio::spawn(record(
-            recorder,
-            node.clone(),
-            look.clone(),
-            voice.notes,
-        )));
-        if let Some(transport) = voice.transport {
-            let writer = Writer {
-                api: Api::all(client.clone()),
-                node: node.clone(),
-                transport,
-                problem: tell,
-            };
-            tasks.push(tokio::spawn(writer.run(look, Backoff::new(timing))));
-        }
+        let writer = Writer {
+            api: Api::all(client.clone()),
+            node: node.clone(),
+            transport,
+            complaints: complaints.clone(),
+        };
+        let heartbeat = Heartbeat::new(client.clone(), node.clone(), namespace, timing, complaints);
+        let tasks = vec![
+            tokio::spawn(record(recorder, node.clone(), look.clone(), notes)),
+            tokio::spawn(writer.run(look.clone(), summaries.clone(), Backoff::new(timing))),
+            tokio::spawn(heartbeat.run(look, summaries)),
+        ];
         Speaker {
             own: ObjectKey::cluster(node.as_str()),
             seen,
-            problem,
+            trouble,
             tasks,
         }
     }
@@ -144,34 +216,52 @@ impl Speaker {
 
     /// Waits until something else is wrong than before.
     pub(crate) async fn problem_changed(&mut self) {
-        if self.problem.changed().await.is_err() {
+        if self.trouble.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Why the Node cannot be written, if so.
+    /// What cannot be written and why, if so.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.problem.borrow().clone()
+        let trouble = self.trouble.borrow();
+        let all: Vec<&str> = [&trouble.node, &trouble.lease]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 }
 
-/// Writes the annotation.
+/// Writes the own Node.
 struct Writer {
     api: Api<core::Node>,
     node: NodeName,
-    transport: Transport,
-    problem: watch::Sender<Option<String>>,
+    transport: Option<Transport>,
+    complaints: Complaints,
 }
 
 impl Writer {
-    async fn run(self, mut seen: watch::Receiver<Option<Seen>>, mut backoff: Backoff) {
+    async fn run(
+        self,
+        mut seen: watch::Receiver<Option<Seen>>,
+        mut summaries: watch::Receiver<Option<AgentSummary>>,
+        mut backoff: Backoff,
+    ) {
         loop {
+            let wish = Wish {
+                transport: self.transport,
+                ready: summaries
+                    .borrow_and_update()
+                    .as_ref()
+                    .is_some_and(|s| s.ready),
+            };
             let now = seen.borrow_and_update().clone();
-            let patch = now.and_then(|seen| seen.patch(self.transport));
+            let patch = now.and_then(|seen| seen.patch(wish, Timestamp::now()));
             let outcome = match patch {
                 Some(patch) => self.send(&patch).await,
                 None => {
-                    self.note(None);
+                    self.complaints.node(None);
                     Ok(())
                 }
             };
@@ -179,7 +269,7 @@ impl Writer {
                 // The watch tells what came of it.
                 Ok(()) | Err(Failure::Absent) => {
                     backoff.reset();
-                    if seen.changed().await.is_err() {
+                    if !changed(&mut seen, &mut summaries, wish.ready).await {
                         return;
                     }
                 }
@@ -196,37 +286,58 @@ impl Writer {
     async fn send(&self, patch: &Value) -> Result<(), Failure> {
         let answer = self
             .api
-            .patch(
+            .patch_status(
                 self.node.as_str(),
                 &PatchParams::default(),
-                &Patch::Merge(patch),
+                &Patch::Strategic(patch),
             )
             .await;
         let failure = answer.as_ref().err().map(Failure::of);
         let problem = answer.err().map(|error| {
             let advice = match failure {
-                Some(Failure::Refused) => "; give the agent patch on nodes",
+                Some(Failure::Refused) => "; give the agent patch on nodes/status",
                 _ => "",
             };
             format!(
-                "transport {} cannot be written on the own Node, so that other nodes do not know it: \
-                 patch node {}: {}{advice}",
-                self.transport,
+                "{} cannot be written on the own Node: patch status of node {}: {}{advice}",
+                content(patch),
                 self.node,
                 describe(&error),
             )
         });
-        self.note(problem);
+        self.complaints.node(problem);
         failure.map_or(Ok(()), Err)
     }
+}
 
-    /// Tells what is wrong, or that nothing is, if that is news.
-    fn note(&self, problem: Option<String>) {
-        self.problem.send_if_modified(|before| {
-            let news = *before != problem;
-            *before = problem;
-            news
-        });
+/// What a patch says, for people.
+fn content(patch: &Value) -> String {
+    let transport = patch["metadata"]["annotations"][TRANSPORT_ANNOTATION].as_str();
+    let transport = transport.map(|t| format!("transport {t}, which other nodes ask for,"));
+    let network = (!patch["status"].is_null()).then(|| "that its network is up".to_owned());
+    let all: Vec<String> = transport.into_iter().chain(network).collect();
+    all.join(" and ")
+}
+
+/// Waits until the Node has changed or the agent is ready otherwise than it was; false when there is
+/// nobody to tell any more.
+async fn changed(
+    seen: &mut watch::Receiver<Option<Seen>>,
+    summaries: &mut watch::Receiver<Option<AgentSummary>>,
+    ready: bool,
+) -> bool {
+    let otherwise = |summary: &Option<AgentSummary>| {
+        summary.as_ref().is_some_and(|summary| summary.ready) != ready
+    };
+    let other = async {
+        // Who has no more to say has not changed.
+        if summaries.wait_for(otherwise).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        news = seen.changed() => news.is_ok(),
+        () = other => true,
     }
 }
 
@@ -263,22 +374,70 @@ async fn record(
 mod tests {
     use super::*;
 
-    fn seen(transport: Option<&str>) -> Seen {
+    fn seen(transport: Option<&str>, unavailable: Option<&str>) -> Seen {
         let annotations = transport.map(|t| json!({TRANSPORT_ANNOTATION: t, "other": "x"}));
-        let node = json!({"metadata": {"name": "n", "uid": "u", "annotations": annotations}});
+        let conditions: Vec<Value> = [("Ready", Some("True")), (NETWORK_CONDITION, unavailable)]
+            .into_iter()
+            .filter_map(|(of, status)| Some(json!({"type": of, "status": status?})))
+            .collect();
+        let node = json!({"metadata": {"name": "n", "uid": "u", "annotations": annotations},
+            "status": {"conditions": conditions}});
         Seen::of(&serde_json::from_value(node).expect("a Node"))
     }
 
+    fn patch(seen: &Seen, transport: Option<Transport>, ready: bool) -> Option<Value> {
+        seen.patch(Wish { transport, ready }, Timestamp::UNIX_EPOCH)
+    }
+
     #[test]
-    fn only_a_node_that_says_something_else_is_patched() {
-        assert_eq!(seen(Some("l2")).patch(Transport::L2), None);
+    fn only_a_node_that_names_another_transport_is_patched() {
+        let l2 = Some(Transport::L2);
+        assert_eq!(patch(&seen(Some("l2"), None), l2, false), None);
+        assert_eq!(patch(&seen(None, None), None, false), None);
         for other in [None, Some("vxlan"), Some("garbage")] {
-            let patch = seen(other).patch(Transport::L2).expect("differs");
-            assert_eq!(patch["metadata"]["uid"], "u");
-            assert_eq!(
-                patch["metadata"]["annotations"],
-                json!({TRANSPORT_ANNOTATION: "l2"})
-            );
+            let patch = patch(&seen(other, None), l2, false).expect("differs");
+            let meta = json!({"uid": "u", "annotations": {TRANSPORT_ANNOTATION: "l2"}});
+            assert_eq!(patch, json!({"metadata": meta}));
+            assert_eq!(content(&patch), "transport l2, which other nodes ask for,");
         }
+    }
+
+    #[test]
+    fn the_network_is_called_up_when_it_is_and_nobody_has_said_so() {
+        let node = |unavailable| seen(Some("l2"), unavailable);
+        let l2 = Some(Transport::L2);
+        assert_eq!(patch(&node(Some("False")), l2, true), None);
+        assert_eq!(
+            patch(&node(Some("True")), l2, false),
+            None,
+            "not taken back, not claimed"
+        );
+        for other in [None, Some("True"), Some("Unknown")] {
+            let patch = patch(&node(other), l2, true).expect("differs");
+            let conditions = patch["status"]["conditions"].as_array().expect("a list");
+            assert_eq!(conditions.len(), 1, "those of others are not touched");
+            assert_eq!(conditions[0]["type"], "NetworkUnavailable");
+            assert_eq!(conditions[0]["status"], "False");
+            assert_eq!(conditions[0]["reason"], "SeawayIsUp");
+            assert_eq!(conditions[0]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+            assert_eq!(patch["metadata"], json!({"uid": "u"}));
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told() {
+        let (tell, mut trouble) = watch::channel(Trouble::default());
+        let complaints = Complaints(tell);
+        complaints.lease(None);
+        assert!(!trouble.has_changed().expect("open"));
+        complaints.lease(Some("b".to_owned()));
+        complaints.node(Some("a".to_owned()));
+        let now = trouble.borrow_and_update().clone();
+        assert_eq!(
+            (now.node.as_deref(), now.lease.as_deref()),
+            (Some("a"), Some("b"))
+        );
+        complaints.node(Some("a".to_owned()));
+        assert!(!trouble.has_changed().expect("open"), "no news");
     }
 }

@@ -31,6 +31,7 @@ fn main() -> Outcome {
         node_ports: 30000..=32767,
         advertise: vec![([192, 0, 2, 1], address.port()).into()],
         pod_logs: Some(directory.join("pods")),
+        namespaces: Vec::new(),
         limits: Limits::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

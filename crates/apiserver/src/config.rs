@@ -28,6 +28,8 @@ pub struct Config {
     /// `<dir>/<namespace>_<pod>_<uid>/<container>/<restart>.log`, rotated files `<restart>.log.<k>`
     /// where a greater `k` is older.
     pub pod_logs: Option<PathBuf>,
+    /// Namespaces that are there from the start, besides Kubernetes' own.
+    pub namespaces: Vec<String>,
     /// What clients may cost.
     pub limits: Limits,
 }

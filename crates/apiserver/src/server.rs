@@ -75,7 +75,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         pod_logs: config.pod_logs,
         stop: stopped.clone(),
     });
-    handlers::bootstrap(&server, &config.advertise)?;
+    handlers::bootstrap(&server, &config.advertise, &config.namespaces)?;
     let mut background = JoinSet::new();
     background.spawn(gc::collect(Arc::clone(&server)));
     background.spawn(gc::empty_namespaces(Arc::clone(&server)));

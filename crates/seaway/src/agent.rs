@@ -23,6 +23,9 @@ pub(crate) struct AgentArgs {
     node_name: NodeName,
     #[command(flatten)]
     source: SourceArgs,
+    /// The namespace in the cluster of the agent's own Lease.
+    #[arg(long, env = "SEAWAY_NAMESPACE", default_value = seaway_api::heartbeat::NAMESPACE)]
+    namespace: String,
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
@@ -128,6 +131,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
             ..args.network.settings()?
         },
         web: args.services.web()?,
+        namespace: args.namespace,
         name_servers: args.services.name_servers()?,
     };
     seaway_agent::run(&config).context("agent")?;

@@ -42,6 +42,9 @@ pub(crate) struct ApiServerArgs {
     /// Where the containers of Pods write: NAMESPACE_POD_UID/CONTAINER/RESTARTS.log below it.
     #[arg(long)]
     pod_logs: Option<PathBuf>,
+    /// A Namespace that is there from the start, besides Kubernetes' own. May be given more than once.
+    #[arg(long, value_name = "NAME")]
+    namespace: Vec<String>,
 }
 
 /// An address, in a namespace or here.
@@ -110,6 +113,7 @@ pub(crate) fn run(args: ApiServerArgs) -> anyhow::Result<ExitCode> {
         node_ports: args.node_ports.0,
         advertise: args.advertise,
         pod_logs: args.pod_logs,
+        namespaces: args.namespace,
         limits: Limits::default(),
     };
     rim::block_on(|shutdown| async move {

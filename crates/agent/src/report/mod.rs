@@ -50,7 +50,8 @@ pub struct Status {
     pub source_problem: Option<String>,
     /// For how many seconds something has been wrong with the source.
     pub source_problem_seconds: Option<u64>,
-    /// Why the own Node cannot be written, if so; nothing on this node waits for that.
+    /// Why the own Node or the agent's Lease cannot be written, if so; nothing on this node waits for
+    /// that.
     pub node_problem: Option<String>,
     /// How the Pod network is.
     pub network: NetworkReport,

@@ -76,6 +76,7 @@ impl Node {
                 ..Settings::default()
             },
             web: WebConfig::default(),
+            namespace: seaway_api::heartbeat::NAMESPACE.to_owned(),
             name_servers: None,
         };
         thread::spawn(move || crate::run(&config));

@@ -109,10 +109,10 @@ impl Sink {
         self.0.keeper.tell(Command::SourceProblem(problem));
     }
 
-    /// The own Node cannot be written, or can be again.
+    /// The own Node or Lease cannot be written, or can be again.
     pub(crate) fn unwritten(&self, problem: Option<String>) {
         if let Some(problem) = &problem {
-            tracing::warn!(%problem, "the own Node cannot be written");
+            tracing::warn!(%problem, "not everything can be told to the cluster");
         }
         self.0.lock().node_problem = problem;
     }

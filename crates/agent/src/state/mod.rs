@@ -70,7 +70,9 @@ pub(crate) struct State {
     /// What the source is called, for people.
     pub(crate) source: String,
     pub(crate) source_problem: Option<SourceProblem>,
-    /// Why the own Node cannot be written, if so.
+    /// What people may want to know of the node, and what nothing depends on.
+    pub(crate) notes: Vec<String>,
+    /// Why the own Node or Lease cannot be written, if so.
     pub(crate) node_problem: Option<String>,
     /// The cluster has been read once.
     pub(crate) synced: bool,
@@ -105,6 +107,7 @@ impl State {
             uplink: Err("not chosen yet".to_owned()),
             source: String::new(),
             source_problem: None,
+            notes: Vec::new(),
             node_problem: None,
             synced: false,
             settled: false,

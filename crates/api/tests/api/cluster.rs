@@ -15,13 +15,13 @@ pub(crate) struct Agent {
     news: mpsc::UnboundedReceiver<ClusterNews>,
     pub(crate) events: Vec<ClusterEvent>,
     pub(crate) problem: Option<String>,
-    unwritten: Option<String>,
+    pub(crate) unwritten: Option<String>,
     refused: Option<String>,
     triggers: usize,
     server: Option<String>,
     following: tokio::task::JoinHandle<()>,
     /// A kubeconfig to remove in the end.
-    kubeconfig: Option<std::path::PathBuf>,
+    pub(crate) kubeconfig: Option<std::path::PathBuf>,
 }
 
 impl Agent {
@@ -29,7 +29,7 @@ impl Agent {
         Agent::start_with(kubeconfig, NodeVoice::silent())
     }
 
-    fn start_with(kubeconfig: impl Into<std::path::PathBuf>, voice: NodeVoice) -> Agent {
+    pub(crate) fn start_with(kubeconfig: impl Into<std::path::PathBuf>, voice: NodeVoice) -> Agent {
         Agent::follow(kubeconfig, voice, false)
     }
 
@@ -252,6 +252,7 @@ fn speaking(mock: &Mock) -> (Agent, mpsc::Sender<NodeNote>) {
     let voice = NodeVoice {
         transport: Some(Transport::L2),
         notes: queue,
+        ..NodeVoice::silent()
     };
     let path = mock.kubeconfig();
     let mut agent = Agent::start_with(&path, voice);
@@ -313,8 +314,8 @@ async fn what_an_agent_may_not_write_is_a_problem_and_keeps_nothing_up() {
     agent.until("synced", synced).await;
     let says = |a: &Agent| {
         let problem = a.unwritten.as_deref().unwrap_or_default();
-        problem.contains("patch node a: the server answers 403")
-            && problem.ends_with("; give the agent patch on nodes")
+        problem.contains("patch status of node a: the server answers 403")
+            && problem.ends_with("; give the agent patch on nodes/status")
     };
     agent.until("the problem", says).await;
     assert_eq!(agent.problem, None, "the cluster is seen");

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod faults;
+mod heartbeat;
 mod mirror;
 mod mock;
 mod status;

@@ -37,6 +37,7 @@ pub(crate) fn timing() -> Timing {
         silence: Duration::from_millis(400),
         pause_first: Duration::from_millis(5),
         pause_last: Duration::from_millis(40),
+        renewal: Duration::from_millis(200),
         ..Timing::default()
     }
 }
@@ -82,6 +83,10 @@ pub(crate) struct State {
     faults: Vec<(Verb, Fault)>,
     pub(crate) requests: BTreeMap<Verb, usize>,
     pub(crate) patches: Vec<Value>,
+    /// What the patches were for, without the group and version.
+    pub(crate) patched: Vec<String>,
+    /// What the server says that the time is, if not the time.
+    pub(crate) date: Option<&'static str>,
     pub(crate) page: usize,
     /// Nothing is answered, and open watches say nothing.
     pub(crate) black_hole: bool,
@@ -120,6 +125,8 @@ impl Mock {
                 faults: Vec::new(),
                 requests: BTreeMap::new(),
                 patches: Vec::new(),
+                patched: Vec::new(),
+                date: None,
                 page: 1000,
                 black_hole: false,
                 epoch: 0,
@@ -142,7 +149,15 @@ impl Mock {
                 connections.spawn(async move {
                     let service = service_fn(move |request| {
                         let mock = mock.clone();
-                        async move { Ok::<_, Infallible>(mock.answer(request).await) }
+                        async move {
+                            let date = mock.state().date;
+                            let mut answer = mock.answer(request).await;
+                            if let Some(date) = date {
+                                let date = date.parse().expect("a value");
+                                answer.headers_mut().insert("date", date);
+                            }
+                            Ok::<_, Infallible>(answer)
+                        }
                     });
                     // A client may go away at any time.
                     let _ = http1::Builder::new()
@@ -334,7 +349,7 @@ impl Mock {
             }
             Verb::Watch => self.watch(path.last().expect("a path"), &query, fault),
             Verb::Patch => self.patch(&path, request).await,
-            Verb::Create => self.create(request).await,
+            Verb::Create => self.create(path.last().expect("a path"), request).await,
         }
     }
 
@@ -407,6 +422,7 @@ impl Mock {
         let place = path.iter().position(|part| part == name).expect("found") - 1;
         let resource = path[place].clone();
         self.state().patches.push(patch.clone());
+        self.state().patched.push(path[place..].join("/"));
         let found = self
             .state()
             .objects
@@ -424,7 +440,7 @@ impl Mock {
         reply(&object)
     }
 
-    async fn create(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn create(&self, resource: &str, request: Request<Incoming>) -> Response<Body> {
         let body = request
             .into_body()
             .collect()
@@ -432,7 +448,7 @@ impl Mock {
             .expect("sent")
             .to_bytes();
         let object: Value = serde_json::from_slice(&body).expect("JSON");
-        self.put("events", object.clone());
+        self.put(resource, object.clone());
         reply(&object)
     }
 }

@@ -11,8 +11,16 @@ use crate::kinds;
 use crate::server::Server;
 
 /// Fills an empty store.
-pub(crate) fn bootstrap(server: &Server, advertise: &[SocketAddr]) -> Result<(), ServerError> {
-    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+pub(crate) fn bootstrap(
+    server: &Server,
+    advertise: &[SocketAddr],
+    namespaces: &[String],
+) -> Result<(), ServerError> {
+    let eternal = ["default", "kube-system", "kube-public", "kube-node-lease"];
+    for name in eternal
+        .into_iter()
+        .chain(namespaces.iter().map(String::as_str))
+    {
         let object = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
         });

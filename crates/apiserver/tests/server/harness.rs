@@ -83,6 +83,7 @@ impl Server {
             node_ports: 30000..=32767,
             advertise: vec!["192.0.2.1:6443".parse().unwrap()],
             pod_logs: Some(self.directory.join("pods")),
+            namespaces: Vec::new(),
             limits,
         };
         let (stop, stopped) = oneshot::channel::<()>();

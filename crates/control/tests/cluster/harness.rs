@@ -96,6 +96,7 @@ impl Cluster {
             node_ports: 30000..=32767,
             advertise: vec!["192.0.2.1:6443".parse().expect("an address")],
             pod_logs: None,
+            namespaces: Vec::new(),
             limits: Limits::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use seaway_api::heartbeat::NAMESPACE;
 use seaway_kernel::netns::Netns;
 
 use super::node::furnish;
@@ -76,6 +77,7 @@ impl ControlPlane {
         for cidr in self.network.service_cidrs() {
             flag("service-cidr", cidr.to_string());
         }
+        flag("namespace", NAMESPACE.to_owned());
         self.seaway(args, state, API_SERVER)
     }
 
