@@ -50,6 +50,11 @@ impl Agent {
         &self.netns
     }
 
+    /// Where it has its state.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the agent listens.
     pub fn socket(&self) -> PathBuf {
         self.folder.join("agent.sock")

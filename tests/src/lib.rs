@@ -9,6 +9,7 @@
 
 mod agent;
 mod binaries;
+pub mod cri;
 pub mod lab;
 mod leftovers;
 pub mod matrix;

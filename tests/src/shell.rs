@@ -59,7 +59,12 @@ pub fn try_run(netns: &Netns, line: &str, input: &str) -> Output {
     child.wait_with_output().expect("ended")
 }
 
-fn checked(what: &str, output: &Output) -> String {
+/// What a program printed.
+///
+/// # Panics
+///
+/// If it failed, with what it said.
+pub(crate) fn checked(what: &str, output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what}\n{text}{errors}");

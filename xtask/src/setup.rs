@@ -3,7 +3,8 @@
 //! Looks first and touches nothing when all is there. It installs Debian packages, two rustup
 //! components, cargo-nextest, and a kubectl in the target folder, and no more; elsewhere than on Debian it names what to install.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -73,6 +74,22 @@ const PACKAGES: &[Package] = &[
         name: "strace",
         scope: Scope::All,
         proof: "strace",
+    },
+    // Real container runtimes, started by tests in namespaces of their own and never as services.
+    Package {
+        name: "containerd",
+        scope: Scope::All,
+        proof: "containerd",
+    },
+    Package {
+        name: "runc",
+        scope: Scope::All,
+        proof: "runc",
+    },
+    Package {
+        name: "podman",
+        scope: Scope::All,
+        proof: "podman",
     },
 ];
 
@@ -162,7 +179,37 @@ fn is_installed(package: &Package) -> bool {
 
 fn apt_install(names: &[&str]) -> Result<()> {
     command::run(apt_get(&["update"]).args(["--quiet"]))?;
+    let _policy = NoServices::declare(Path::new("/usr/sbin/policy-rc.d"))?;
     command::run(apt_get(&["install", "--yes", "--quiet", "--no-install-recommends"]).args(names))
+}
+
+/// Packages that bring daemons do not start them as long as this lives: what is installed here is
+/// for tests to start by themselves.
+struct NoServices<'a> {
+    /// The policy that was written; `None` where the machine has one of its own.
+    ours: Option<&'a Path>,
+}
+
+impl NoServices<'_> {
+    fn declare(path: &Path) -> Result<NoServices<'_>> {
+        if path.exists() {
+            return Ok(NoServices { ours: None });
+        }
+        let written = std::fs::write(path, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o755)));
+        let guard = NoServices { ours: Some(path) };
+        written.with_context(|| format!("writing {}", path.display()))?;
+        Ok(guard)
+    }
+}
+
+impl Drop for NoServices<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.ours {
+            // It was never there where it cannot be taken away.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 fn apt_get(arguments: &[&str]) -> Command {
@@ -204,5 +251,18 @@ mod tests {
         assert_eq!(names(Scope::Lab), ["gcc", "libc6-dev"]);
         assert!(names(Scope::Bench).contains(&"containernetworking-plugins"));
         assert_eq!(names(Scope::All).len(), PACKAGES.len());
+    }
+
+    #[test]
+    fn services_are_held_back_only_while_packages_are_installed() {
+        let path = std::env::temp_dir().join(format!("policy-rc.d-{}", std::process::id()));
+        let policy = NoServices::declare(&path).expect("written");
+        let held = command::status(&mut program(&path, &["containerd", "start"]));
+        assert_eq!(held.expect("it runs").code(), Some(101));
+        // A policy that is there already stays, whoever's it is.
+        drop(NoServices::declare(&path).expect("there is one"));
+        assert!(path.exists());
+        drop(policy);
+        assert!(!path.exists());
     }
 }
