@@ -47,6 +47,12 @@ impl Cri {
         Ok(network.expect("every runtime has this condition"))
     }
 
+    /// How the runtime has understood its network's configuration.
+    pub fn network_config(&self) -> Result<String, Refusal> {
+        let answer: StatusResponse = self.call("Status", &StatusRequest { verbose: true })?;
+        Ok(answer.info.get("cniconfig").cloned().unwrap_or_default())
+    }
+
     /// RunPodSandbox; gives the sandbox's id.
     pub fn run_sandbox(&self, config: &PodSandboxConfig) -> Result<String, Refusal> {
         let config = Some(config.clone());

@@ -5,6 +5,7 @@
 //! ends: its first process is the root of a PID namespace, and the kernel ends the others with it.
 
 use std::fs;
+use std::iter::successors;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -99,30 +100,32 @@ impl Machine {
         shell::checked(line, &command.args(words).output().expect("started"))
     }
 
-    /// The processes that are in the machine, as the test's PID namespace has them.
+    /// The processes that are in the machine and in its containers, as the test's PID namespace
+    /// has them.
     pub fn processes(&self) -> Vec<u32> {
-        let own = pid_namespace(self.init);
-        let pids = fs::read_dir("/proc")
-            .expect("procfs")
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        pids.filter(|pid| own.is_some() && pid_namespace(*pid) == own)
-            .collect()
+        let Some(own) = pid_namespace(self.init) else {
+            return Vec::new();
+        };
+        // Containers have PID namespaces of their own, below the machine's.
+        let is_inside = |pid: u32| {
+            let mut line = successors(Some(pid), |pid| parent(*pid)).take(8);
+            line.any(|pid| pid_namespace(pid).as_ref() == Some(&own))
+        };
+        let entries = fs::read_dir("/proc").expect("procfs").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| is_inside(*pid)).collect()
     }
 
-    /// A process of the machine by the PID that it has there.
+    /// A process of the machine or its containers by the PID that it has in the machine.
     ///
     /// # Panics
     ///
     /// If there is none.
     pub fn outer_pid(&self, inner: u32) -> u32 {
-        let inner = inner.to_string();
-        let is_it = |pid: &u32| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-            pids.and_then(|pids| pids.split_whitespace().last()) == Some(inner.as_str())
-        };
+        let depth = pids_of(self.init).len() - 1;
         let mut processes = self.processes().into_iter();
-        processes.find(is_it).expect("a process of this PID")
+        let found = processes.find(|pid| pids_of(*pid).get(depth) == Some(&inner));
+        found.expect("a process of this PID")
     }
 }
 
@@ -145,6 +148,24 @@ impl Drop for Machine {
 pub(super) fn only_child(pid: u32) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// The PIDs of a process, from those of the test's namespace to those of its own.
+fn pids_of(pid: u32) -> Vec<u32> {
+    let pids = of_status(pid, "NSpid:").unwrap_or_default();
+    let pids = pids.split_whitespace().map(str::parse);
+    pids.collect::<Result<_, _>>().expect("PIDs")
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let pid = of_status(pid, "PPid:")?.trim().parse().ok()?;
+    (pid > 0).then_some(pid)
+}
+
+fn of_status(pid: u32, key: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mut lines = status.lines();
+    lines.find_map(|line| Some(line.strip_prefix(key)?.to_owned()))
 }
 
 fn pid_namespace(pid: u32) -> Option<PathBuf> {

@@ -1,6 +1,7 @@
 //! Pod sandboxes and the containers in them, made by a runtime as a kubelet has it do.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use seaway_model::Family;
 use seaway_testkit::eventually;
@@ -126,6 +127,35 @@ impl Sandbox {
             });
         }
         server
+    }
+
+    /// What the runtime says its addresses are by now.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime does not know it.
+    pub fn reported_addresses(&self) -> Vec<IpAddr> {
+        addresses(&self.cri, &self.id).expect("PodSandboxStatus")
+    }
+
+    /// Its process, as the machine has it.
+    pub fn pid(&self) -> u32 {
+        let pid = self.info()["pid"].as_u64().expect("it runs");
+        u32::try_from(pid).expect("a PID")
+    }
+
+    /// The name of its network namespace.
+    pub fn netns_path(&self) -> PathBuf {
+        let spec = &self.info()["runtimeSpec"];
+        let namespaces = spec["linux"]["namespaces"].as_array().expect("a list");
+        let network = namespaces.iter().find(|n| n["type"] == "network");
+        let path = network.and_then(|network| network["path"].as_str());
+        PathBuf::from(path.expect("a network of its own"))
+    }
+
+    fn info(&self) -> Value {
+        let answer = self.cri.sandbox(&self.id).expect("PodSandboxStatus");
+        serde_json::from_str(&answer.info["info"]).expect("JSON")
     }
 
     /// StopPodSandbox and RemovePodSandbox.

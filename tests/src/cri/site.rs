@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use seaway_testkit::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cgroup::Cgroup;
 use super::{Containerd, Cri, Machine, image};
@@ -16,6 +16,9 @@ use crate::{Agent, binary};
 
 /// What containerd makes each sandbox's loopback with, whatever its network is.
 const LOOPBACK: &str = "/usr/lib/cni/loopback";
+
+/// What podman mounts when it likes, and leaves mounted: no Pod's.
+const PODMANS: &str = " /var/lib/containers/storage/overlay ";
 
 /// A node's machine and runtime.
 #[derive(Debug)]
@@ -48,7 +51,6 @@ impl Site {
         site.net.settle();
         for host in &site.hosts {
             host.install_conflist();
-            host.wait_for_network();
         }
         site
     }
@@ -111,27 +113,50 @@ impl Site {
 impl Host {
     /// Puts the plugin where runtimes look for it, and the one for loopback beside it.
     fn install_plugin(&self) {
-        let folder = self.machine.folder.join("bin");
-        fs::copy(binary("seaway-cni"), folder.join("seaway-cni")).expect("copied");
-        fs::copy(LOOPBACK, folder.join("loopback")).expect("copied");
+        let plugin = binary("seaway-cni");
+        self.install_program(&plugin.to_string_lossy());
+        self.install_program(LOOPBACK);
     }
 
-    /// Puts the configuration where runtimes look for it, whole at once. (A draft elsewhere would not do:
-    /// containerd does not look at files that appear, only at those that are written or renamed.)
+    /// Puts a program beside the plugin.
+    pub fn install_program(&self, path: &str) {
+        let path = Path::new(path);
+        let name = path.file_name().expect("a name");
+        let copy = self.machine.folder.join("bin").join(name);
+        fs::copy(path, copy).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+
+    /// Puts Seaway's configuration where runtimes look for it.
     pub fn install_conflist(&self) {
+        let plugin = json!({
+            "type": "seaway-cni",
+            "capabilities": {"portMappings": true, "bandwidth": true},
+        });
+        self.configure("seaway", &json!([plugin]));
+    }
+
+    /// Configures the network, whole at once, and waits until the runtime has noticed. (A draft
+    /// elsewhere would not do: containerd does not look at files that appear, only at those that
+    /// are written or renamed.)
+    pub fn configure(&self, name: &str, plugins: &Value) {
         // containerd 1.6 knows 1.0.0; those that know more choose from the list.
         let conflist = json!({
             "cniVersion": "1.0.0",
             "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
-            "name": "seaway",
-            "plugins": [{
-                "type": "seaway-cni",
-                "capabilities": {"portMappings": true, "bandwidth": true},
-            }],
+            "name": name,
+            "plugins": plugins,
         });
         let (draft, path) = (self.machine.folder.join("net.d/draft"), self.conflist());
         fs::write(&draft, conflist.to_string()).expect("written");
         fs::rename(draft, path).expect("renamed");
+        self.wait_for_network();
+        let name = format!("\"Name\":\"{name}\"");
+        eventually("the runtime has noticed", LIMIT, || {
+            match self.cri.network_config() {
+                Ok(config) if config.contains(&name) => Ok(()),
+                other => Err(other),
+            }
+        });
     }
 
     /// Where the configuration is, on the test's side.
@@ -204,7 +229,8 @@ impl Host {
             lines
         });
         let mounts = self.machine.run("cat /proc/self/mounts");
-        let mounts = mounts.lines().map(|line| format!("mount {line}"));
+        let mounts = mounts.lines().filter(|line| !line.contains(PODMANS));
+        let mounts = mounts.map(|line| format!("mount {line}"));
         let folders = [
             "/run/seaway/attachments",
             "/run/seaway/deleted",
