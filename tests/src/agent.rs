@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +13,7 @@ use seaway_kernel::netns::Netns;
 use seaway_testkit::eventually;
 use serde_json::Value;
 
-use crate::binary;
+use crate::{binary, privileges};
 
 /// How long anything may take that is not measured.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -24,6 +24,8 @@ pub struct Agent {
     pub name: String,
     /// Flags beyond those that say who and where; they hold from the next start on.
     pub flags: Vec<String>,
+    /// What it may do beyond what everybody may; by default what `deploy/` gives an agent.
+    pub capabilities: Vec<String>,
     netns: Netns,
     folder: PathBuf,
     cluster_file: PathBuf,
@@ -37,6 +39,7 @@ impl Agent {
         Agent {
             name: name.to_owned(),
             flags: Vec::new(),
+            capabilities: privileges::declared(),
             netns,
             folder: folder.to_owned(),
             cluster_file: cluster_file.to_owned(),
@@ -74,8 +77,9 @@ impl Agent {
             .append(true)
             .open(&self.log)
             .expect("log");
-        let mut command = Command::new(binary("seaway"));
+        let mut command = privileges::confined(&self.capabilities, &self.flags);
         command
+            .arg(binary("seaway"))
             .args(["agent", "--node-name", &self.name])
             .arg("--cluster-file")
             .arg(&self.cluster_file)

@@ -17,6 +17,7 @@ pub mod net;
 mod node;
 mod plugin;
 mod pod;
+pub mod privileges;
 pub mod probe;
 pub mod services;
 pub mod shell;

@@ -58,7 +58,9 @@ pub(crate) fn is_absent(errno: Option<i32>) -> bool {
 fn describe(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EPERM) => {
-            format!("{error}; this needs root, or CAP_NET_ADMIN and CAP_SYS_ADMIN")
+            format!(
+                "{error}; this needs root, or CAP_NET_ADMIN, CAP_NET_BROADCAST, CAP_NET_RAW and CAP_SYS_ADMIN"
+            )
         }
         _ => error.to_string(),
     }

@@ -45,12 +45,26 @@ pub(crate) struct PlaceArgs {
     /// Where the CNI plugin finds the agent [default: agent.sock in the state directory].
     #[arg(long, env = "SEAWAY_SOCKET")]
     socket: Option<PathBuf>,
+    /// Where the kernel's settings can be written: a container's own /proc/sys is read-only.
+    #[arg(
+        long,
+        env = "SEAWAY_PROC_SYS",
+        value_name = "DIR",
+        default_value = "/proc/sys"
+    )]
+    proc_sys: PathBuf,
 }
 
 impl PlaceArgs {
     pub(crate) fn socket(&self) -> PathBuf {
         let beside = || self.state_dir.join("agent.sock");
         self.socket.clone().unwrap_or_else(beside)
+    }
+
+    /// Lets the kernel's settings be written where they can be.
+    pub(crate) fn open_settings(&self) -> anyhow::Result<()> {
+        let opened = seaway_kernel::sysctl::set_root(&self.proc_sys);
+        opened.with_context(|| format!("--proc-sys {}", self.proc_sys.display()))
     }
 }
 
@@ -120,6 +134,7 @@ impl SourceArgs {
 }
 
 pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
+    args.place.open_settings()?;
     let config = AgentConfig {
         node: args.node_name,
         socket: args.place.socket(),

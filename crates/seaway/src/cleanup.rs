@@ -29,6 +29,7 @@ pub(crate) struct CleanupArgs {
 }
 
 pub(crate) fn run(args: CleanupArgs) -> anyhow::Result<ExitCode> {
+    args.place.open_settings()?;
     let config = CleanupConfig {
         socket: args.place.socket(),
         state_dir: args.place.state_dir,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeviceInfo;
 use crate::error::{Context, KernelError};
+use crate::sysctl;
 
 /// The values before us.
 #[derive(Debug)]
@@ -154,7 +155,7 @@ impl Saved {
     fn follow(&mut self, device: &DeviceInfo) -> Result<(), KernelError> {
         let devices = self.devices()?;
         let renamed = |(name, found): (&String, &DeviceValues)| {
-            let gone = || !Path::new("/proc/sys/net/ipv4/conf").join(name).exists();
+            let gone = || !sysctl::has_device(name);
             (found.index == device.index && *name != device.name && gone()).then(|| name.clone())
         };
         if devices.contains_key(&device.name) {
