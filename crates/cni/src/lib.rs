@@ -5,6 +5,7 @@
 //! Nothing here attaches a Pod: there is no netlink, no allocation and no planning in this crate.
 //! It is synchronous and starts no threads, for the plugin's start is what every Pod waits for.
 
+pub mod install;
 pub mod notes;
 pub mod request;
 pub mod spec;
