@@ -3,10 +3,11 @@
 //!
 //! What Seaway shares with others stays: forwarding, and where the uplink leads.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::fcntl::Flock;
 use seaway_cni::notes::Notes;
 use seaway_kernel::netlink::{LinkInfo, Netlink, RouteTarget, SEAWAY_PROTOCOL};
 use seaway_kernel::realise::{
@@ -59,34 +60,71 @@ pub struct CleanupReport {
 ///
 /// An agent is running, Pods are attached and `force` is not set, or the kernel cannot be read.
 pub fn cleanup(config: &CleanupConfig) -> Result<CleanupReport, AgentError> {
-    let mut report = CleanupReport::default();
-    let locked = match config.state_dir.is_dir() {
-        true => Some(lock(&config.state_dir)?),
-        false => None,
-    };
-    let saved = Records::saved_settings_in(&config.state_dir);
-    let devices = Arc::new(Devices::default());
-    find_uplink(&devices, &config.uplink, &saved)?;
-    let host = LinuxHost::new(devices, saved);
-    let mut node = host.node()?;
-    let first = node.observe(&Tables::default(), Services::Read)?;
-    let pods = first.attachments.len() + first.strange.len();
-    if pods > 0 && !config.force {
-        return Err(AgentError::PodsAttached(pods));
+    Cleaner::open(config)?.clean()
+}
+
+/// A cleaning up that nothing speaks against: no agent runs, and none can start.
+pub struct Cleaner<'a> {
+    config: &'a CleanupConfig,
+    locked: Option<Flock<File>>,
+    node: Box<dyn NodeRealiser>,
+    first: Observed,
+}
+
+impl<'a> Cleaner<'a> {
+    /// Looks, and changes nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// An agent is running, Pods are attached and `force` is not set, or the kernel cannot be read.
+    pub fn open(config: &'a CleanupConfig) -> Result<Cleaner<'a>, AgentError> {
+        let locked = match config.state_dir.is_dir() {
+            true => Some(lock(&config.state_dir)?),
+            false => None,
+        };
+        let saved = Records::saved_settings_in(&config.state_dir);
+        let devices = Arc::new(Devices::default());
+        find_uplink(&devices, &config.uplink, &saved)?;
+        let host = LinuxHost::new(devices, saved);
+        let mut node = host.node()?;
+        let first = node.observe(&Tables::default(), Services::Read)?;
+        let pods = first.attachments.len() + first.strange.len();
+        if pods > 0 && !config.force {
+            return Err(AgentError::PodsAttached(pods));
+        }
+        Ok(Cleaner {
+            config,
+            locked,
+            node,
+            first,
+        })
     }
-    report.leftovers = first.dying.len() + first.unfinished.len();
-    let strange = first.strange.iter();
-    report.strange = strange
-        .map(|link| format!("{} (alias {})", link.name, link.alias))
-        .collect();
-    empty(node.as_mut(), first, &mut report)?;
-    remove_files(config, &mut report);
-    if locked.is_some() {
-        // Still held: nobody else has begun.
-        remove(&config.state_dir.join("agent.lock"), &mut report.files);
-        let _ = fs::remove_dir(&config.state_dir);
+
+    /// Removes everything of Seaway from the calling thread's network namespace, and the agent's
+    /// files.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot be read.
+    pub fn clean(mut self) -> Result<CleanupReport, AgentError> {
+        let strange = self.first.strange.iter();
+        let mut report = CleanupReport {
+            leftovers: self.first.dying.len() + self.first.unfinished.len(),
+            strange: strange
+                .map(|link| format!("{} (alias {})", link.name, link.alias))
+                .collect(),
+            ..CleanupReport::default()
+        };
+        empty(self.node.as_mut(), self.first, &mut report)?;
+        remove_files(self.config, &mut report);
+        if self.locked.is_some() {
+            let dir = &self.config.state_dir;
+            // Still held: nobody else has begun.
+            remove(&dir.join("agent.lock"), &mut report.files);
+            let _ = fs::remove_dir(dir);
+        }
+        Ok(report)
     }
-    Ok(report)
 }
 
 /// Settings and routes of the uplink can only be given back to a device that is known. Unless people

@@ -37,6 +37,8 @@ pub(crate) enum Topic {
     NodePorts,
     /// Nobody can be answered at an address.
     Listener(SocketAddr),
+    /// The runtime's configuration cannot be kept, or another is before it.
+    Conflist,
     /// Objects of the cluster are wrong in themselves.
     Objects,
     /// An object of the cluster does not go together with others.
@@ -55,9 +57,11 @@ pub(crate) enum Weight {
 impl Topic {
     fn weight(&self) -> Weight {
         match self {
-            Topic::Forward | Topic::Peers | Topic::BridgedPorts | Topic::Listener(_) => {
-                Weight::Problem
-            }
+            Topic::Forward
+            | Topic::Peers
+            | Topic::BridgedPorts
+            | Topic::Listener(_)
+            | Topic::Conflist => Weight::Problem,
             Topic::Wiring
             | Topic::PathMtu
             | Topic::NodePorts

@@ -14,6 +14,7 @@
 mod bridged;
 mod cleanup;
 mod cni;
+mod conflist;
 mod dns;
 mod error;
 mod journal;
@@ -36,7 +37,7 @@ mod summary;
 mod trace;
 mod web;
 
-pub use cleanup::{CleanupConfig, CleanupReport, cleanup};
+pub use cleanup::{Cleaner, CleanupConfig, CleanupReport, cleanup};
 pub use error::AgentError;
 pub use journal::JournalEntry;
 pub use pathmtu::{PathReport, PathsReport};

@@ -25,7 +25,7 @@ use crate::shared::{Keeper as KeeperHandle, Shared};
 use crate::source::{ClusterSource, Sink, Source};
 use crate::state::State;
 use crate::web::WebConfig;
-use crate::{cni, dns, keeper, pathmtu, reaper, recover, server, summary, web};
+use crate::{cni, conflist, dns, keeper, pathmtu, reaper, recover, server, summary, web};
 
 /// How the agent is to run.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct AgentConfig {
     pub namespace: String,
     /// Whom to ask for names that are not the cluster's; those whom the node asks when `None`.
     pub name_servers: Option<Vec<SocketAddr>>,
+    /// Where the runtime's configuration is to be installed; nowhere when `None`.
+    pub cni_conf_dir: Option<PathBuf>,
 }
 
 /// Runs the agent in the calling thread's network namespace; returns only on a failure that it
@@ -113,6 +115,9 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     let listener = server::listen(&config.socket)?;
     let worker = shared.clone();
     spawn("server", move || server::serve(&worker, &listener))?;
+    if let Some(folder) = &config.cni_conf_dir {
+        conflist::start(&shared, folder, &config.socket)?;
+    }
     tracing::info!(node = %config.node, socket = %config.socket.display(), "serving");
     Ok(keeper.run()?)
 }

@@ -34,6 +34,9 @@ pub(crate) struct AgentArgs {
     network: NetworkArgs,
     #[command(flatten)]
     services: ServiceArgs,
+    /// Keep the container runtime's CNI configuration in this folder, from when Pods can be attached.
+    #[arg(long, value_name = "DIR", env = "SEAWAY_CNI_CONF_DIR")]
+    cni_conf_dir: Option<PathBuf>,
 }
 
 /// Where an agent is found on its node.
@@ -148,6 +151,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         web: args.services.web()?,
         namespace: args.namespace,
         name_servers: args.services.name_servers()?,
+        cni_conf_dir: args.cni_conf_dir,
     };
     seaway_agent::run(&config).context("agent")?;
     Ok(ExitCode::SUCCESS)

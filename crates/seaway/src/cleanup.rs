@@ -47,7 +47,7 @@ pub(crate) fn run(args: CleanupArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(report: &CleanupReport) {
+pub(crate) fn print(report: &CleanupReport) {
     for rows in report.rows.chunk_by(|(one, _), (next, _)| one == next) {
         for (table, row) in rows.iter().take(SHOWN) {
             println!("removed  {table}  {row}");

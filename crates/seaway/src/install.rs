@@ -7,6 +7,8 @@ use anyhow::Context;
 use clap::Args;
 use seaway_deploy::{POLICY_NOTE, Values, manifest};
 
+use crate::install_host;
+
 /// What to install, and how.
 #[derive(Args)]
 pub(crate) struct InstallArgs {
@@ -18,6 +20,8 @@ pub(crate) struct InstallArgs {
     /// counts more than files.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    #[command(flatten)]
+    host: install_host::InstallHostArgs,
 }
 
 impl InstallArgs {
@@ -37,6 +41,9 @@ impl InstallArgs {
 }
 
 pub(crate) fn run(args: &InstallArgs) -> anyhow::Result<ExitCode> {
+    if args.host.host {
+        return install_host::run(&args.host);
+    }
     let text = manifest(&args.values()?);
     eprintln!("\n!!! {}\n", POLICY_NOTE.replace('\n', "\n!!! "));
     print!("{text}");

@@ -14,12 +14,15 @@ mod controller;
 mod environment;
 mod inspect;
 mod install;
+mod install_host;
 mod network;
 mod reach;
 mod rim;
 mod services;
 mod table;
 mod trace;
+mod uninstall;
+mod uninstall_host;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -57,6 +60,8 @@ enum Command {
     Tool(seaway_lab::tool::ToolCommand),
     /// Print what brings Seaway into a Kubernetes cluster, for `kubectl apply -f -`.
     Install(install::InstallArgs),
+    /// Take Seaway off again.
+    Uninstall(uninstall::UninstallArgs),
     /// Remove everything of Seaway from this node; no agent may be running.
     Cleanup(cleanup::CleanupArgs),
     /// This node's health, as its agent sees it.
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
         Command::Install(args) => install::run(&args),
+        Command::Uninstall(args) => uninstall::run(args),
         Command::Cleanup(args) => cleanup::run(args),
         Command::Status(args) => inspect::status(&args),
         Command::Tables(args) => inspect::tables(&args),

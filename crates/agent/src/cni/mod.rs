@@ -18,6 +18,7 @@ use serde_json::Value;
 pub(crate) use del::{collect_notes, remove};
 
 use crate::shared::Shared;
+use crate::state::State;
 
 /// How long a request waits for another of the same container.
 const CLAIM_LIMIT: Duration = Duration::from_secs(50);
@@ -46,7 +47,11 @@ pub(crate) fn serve(
 }
 
 fn status(shared: &Shared) -> Result<Value, CniError> {
-    let state = shared.lock();
+    can_serve(&shared.lock()).map(|()| Value::Null)
+}
+
+/// Whether all is fine: an ADD can be served, and Pods that run are not impaired.
+pub(crate) fn can_serve(state: &State) -> Result<(), CniError> {
     if let Some(failure) = state.failures.values().next() {
         let msg = format!(
             "running Pods may be impaired: {} planned rows are not in force, the first: {failure}",
@@ -60,7 +65,7 @@ fn status(shared: &Shared) -> Result<Value, CniError> {
     }
     match state.unready() {
         Some(why) => Err(CniError::new(code::PLUGIN_UNAVAILABLE, why)),
-        None => Ok(Value::Null),
+        None => Ok(()),
     }
 }
 

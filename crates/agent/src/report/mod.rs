@@ -219,6 +219,11 @@ fn all_findings(state: &State) -> Vec<Finding> {
         field: "wiring",
         message,
     }));
+    all.extend(state.conflist.iter().map(|message| Finding {
+        object: format!("node {}", state.planner.name()),
+        field: "CNI configuration",
+        message: message.clone(),
+    }));
     all
 }
 

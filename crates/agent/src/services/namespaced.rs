@@ -78,6 +78,7 @@ impl Node {
             web: WebConfig::default(),
             namespace: seaway_api::heartbeat::NAMESPACE.to_owned(),
             name_servers: None,
+            cni_conf_dir: None,
         };
         thread::spawn(move || crate::run(&config));
         node

@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub(crate) touched: BTreeSet<ServiceName>,
     /// What the prober knows of the paths to other nodes.
     pub(crate) paths: Findings,
+    /// What is wrong with the runtime's configuration.
+    pub(crate) conflist: Vec<String>,
 }
 
 impl State {
@@ -117,6 +119,7 @@ impl State {
             host_addresses: Vec::new(),
             touched: BTreeSet::new(),
             paths: Findings::default(),
+            conflist: Vec::new(),
         }
     }
 
