@@ -8,6 +8,7 @@
 //! resources, no server-side apply. What it does not do, it refuses with a clear `Status`.
 
 mod alloc;
+mod audit;
 mod auth;
 mod config;
 mod decode;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::alloc::Services;
+use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::config::{Config, Limits};
 use crate::error::ServerError;
@@ -31,6 +32,7 @@ pub(crate) struct Server {
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
     pub(crate) pod_logs: Option<PathBuf>,
+    pub(crate) audit: Option<Audit>,
     pub(crate) connections: Arc<http::Admission>,
     pub(crate) requests: Semaphore,
     pub(crate) stop: watch::Receiver<bool>,
@@ -48,6 +50,7 @@ pub(crate) struct Server {
 pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
     let acceptor = http::acceptor(&config.tls)?;
     let tokens = Tokens::load(&config.tokens)?;
+    let audit = config.audit_log.as_deref().map(Audit::open).transpose()?;
     let listeners = config
         .listeners
         .into_iter()
@@ -73,6 +76,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         requests: Semaphore::new(config.limits.requests),
         limits: config.limits,
         pod_logs: config.pod_logs,
+        audit,
         stop: stopped.clone(),
     });
     handlers::bootstrap(&server, &config.advertise, &config.namespaces)?;

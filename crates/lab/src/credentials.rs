@@ -47,14 +47,17 @@ pub(crate) enum Caller {
     Runtime,
     /// The node agents.
     Agent,
+    /// Seaway's controller, as in a cluster that has all others.
+    Network,
 }
 
 impl Caller {
-    const ALL: [Caller; 4] = [
+    const ALL: [Caller; 5] = [
         Caller::Admin,
         Caller::Controller,
         Caller::Runtime,
         Caller::Agent,
+        Caller::Network,
     ];
 
     fn user(self) -> &'static str {
@@ -62,7 +65,8 @@ impl Caller {
             Caller::Admin => "admin",
             Caller::Controller => "system:kube-controller-manager",
             Caller::Runtime => "system:node:lab",
-            Caller::Agent => "system:serviceaccount:kube-system:seaway-agent",
+            Caller::Agent => "system:serviceaccount:seaway-system:seaway-agent",
+            Caller::Network => "system:serviceaccount:seaway-system:seaway-controller",
         }
     }
 
@@ -71,7 +75,9 @@ impl Caller {
             Caller::Admin => "system:masters",
             Caller::Controller => "system:controllers",
             Caller::Runtime => "system:nodes",
-            Caller::Agent => "system:serviceaccounts,system:serviceaccounts:kube-system",
+            Caller::Agent | Caller::Network => {
+                "system:serviceaccounts,system:serviceaccounts:seaway-system"
+            }
         }
     }
 
@@ -81,6 +87,7 @@ impl Caller {
             Caller::Controller => "controller.kubeconfig",
             Caller::Runtime => "runtime.kubeconfig",
             Caller::Agent => "agent.kubeconfig",
+            Caller::Network => "network.kubeconfig",
         }
     }
 }
@@ -121,7 +128,7 @@ impl Credentials {
             tokens.push_str(&format!("{token},{user},{user},\"{groups}\"\n"));
             let server = match caller {
                 Caller::Admin | Caller::Runtime => at.loopback,
-                Caller::Controller | Caller::Agent => at.underlay,
+                Caller::Controller | Caller::Agent | Caller::Network => at.underlay,
             };
             let config = kubeconfig(lab_name, server, &authority, caller.user(), &token);
             write_private(&self.kubeconfig(caller), config.to_string().as_bytes())?;

@@ -45,6 +45,9 @@ pub(crate) struct ApiServerArgs {
     /// A Namespace that is there from the start, besides Kubernetes' own. May be given more than once.
     #[arg(long, value_name = "NAME")]
     namespace: Vec<String>,
+    /// Where to tell who asked for what, a line of JSON for each request for objects.
+    #[arg(long, env = "SEAWAY_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<PathBuf>,
 }
 
 /// An address, in a namespace or here.
@@ -114,6 +117,7 @@ pub(crate) fn run(args: ApiServerArgs) -> anyhow::Result<ExitCode> {
         advertise: args.advertise,
         pod_logs: args.pod_logs,
         namespaces: args.namespace,
+        audit_log: args.audit_log,
         limits: Limits::default(),
     };
     rim::block_on(|shutdown| async move {

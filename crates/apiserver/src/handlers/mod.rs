@@ -16,11 +16,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use jiff::Timestamp;
 use serde_json::Value;
 use tracing::{debug, error};
 
+use crate::audit::Entry;
 use crate::http::{self, Body, ContentType, Query, Route, Shape, Target};
 use crate::kinds::Kind;
 use crate::server::Server;
@@ -110,7 +112,7 @@ async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
         Route::Version if read => return Ok(http::json(200, &discovery::version())),
         _ => {}
     }
-    server.tokens.user(&head.headers)?;
+    let user = server.tokens.user(&head.headers)?;
     let target = match route {
         Route::Resource(target) => target,
         Route::Unknown => return Err(ApiError::no_route()),
@@ -118,6 +120,27 @@ async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
         other => return documents(&other, &head.headers),
     };
     let query = Query::parse(head.uri.query().unwrap_or(""));
+    let audited = server.audit.as_ref();
+    let audited = audited.map(|audit| (audit, Entry::new(user, &head.method, &target, &query)));
+    let answer = objects(&server, head, body, target, query).await;
+    if let Some((audit, entry)) = audited {
+        let code = match &answer {
+            Ok(response) => response.status().as_u16(),
+            Err(failure) => failure.code,
+        };
+        audit.tell(&entry, code);
+    }
+    answer
+}
+
+async fn objects(
+    server: &Arc<Server>,
+    head: Parts,
+    body: Incoming,
+    target: Target,
+    query: Query,
+) -> Answer {
+    let read = matches!(head.method, Method::GET);
     let dry = dry_run(&query)?;
     let long = head.method == Method::GET && is_long(&target, &query);
     // The permit bounds how much memory requests can hold at once; watches and logs hold little.
@@ -151,7 +174,7 @@ async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
         body: bytes,
         dry,
         now: Timestamp::now(),
-        server: Arc::clone(&server),
+        server: Arc::clone(server),
     };
     if subresource.as_deref() == Some("log") && call.kind.kind == "Pod" {
         return if read {

@@ -31,6 +31,7 @@ pub(crate) fn validate_metadata(kind: &Kind, object: &Value) -> Vec<FieldError> 
 fn name_rule(kind: &Kind) -> names::Rule {
     match kind.kind {
         "Namespace" | "Service" => names::label,
+        "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => names::path_segment,
         _ => names::subdomain,
     }
 }

@@ -5,6 +5,7 @@
 //! (addresses, ports, owners) belongs to the server.
 
 mod configs;
+mod daemon_set;
 mod endpoint_slice;
 pub(crate) mod events;
 mod fault;
@@ -16,7 +17,9 @@ mod namespaces;
 mod network_policy;
 mod nodes;
 mod pods;
+mod priorities;
 pub(crate) mod quantity;
+mod rbac;
 pub(crate) mod read;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -102,7 +105,7 @@ pub(crate) struct Column {
 
 /// Every kind, in the order of discovery.
 pub(crate) fn all() -> &'static [Kind] {
-    static KINDS: [Kind; 16] = [
+    static KINDS: [Kind; 23] = [
         configs::CONFIG_MAP,
         events::CORE_EVENT,
         namespaces::NAMESPACE,
@@ -111,6 +114,7 @@ pub(crate) fn all() -> &'static [Kind] {
         configs::SECRET,
         configs::SERVICE_ACCOUNT,
         services::SERVICE,
+        daemon_set::DAEMON_SET,
         workloads::DEPLOYMENT,
         workloads::REPLICA_SET,
         leases::LEASE,
@@ -119,6 +123,12 @@ pub(crate) fn all() -> &'static [Kind] {
         ingress::INGRESS_CLASS,
         ingress::INGRESS,
         network_policy::NETWORK_POLICY,
+        priorities::DISRUPTION_BUDGET,
+        rbac::CLUSTER_ROLE_BINDING,
+        rbac::CLUSTER_ROLE,
+        rbac::ROLE_BINDING,
+        rbac::ROLE,
+        priorities::PRIORITY_CLASS,
     ];
     &KINDS
 }

@@ -70,6 +70,17 @@ pub(crate) fn subdomain(text: &str) -> Vec<String> {
     faults
 }
 
+/// What is wrong with a name that only has to fit into a path.
+pub(crate) fn path_segment(text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if [".", ".."].contains(&text) {
+        faults.push(format!("may not be '{text}'"));
+    }
+    let strange = ["/", "%"].into_iter().filter(|part| text.contains(part));
+    faults.extend(strange.map(|part| format!("may not contain '{part}'")));
+    faults
+}
+
 fn qualified_part(text: &str) -> bool {
     shaped(
         text,

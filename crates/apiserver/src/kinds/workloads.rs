@@ -89,7 +89,7 @@ fn default_deployment(deployment: &mut Value) {
     }
 }
 
-fn common(errors: &mut Vec<FieldError>, new: &Value, old: Option<&Value>, kind: &str) {
+pub(super) fn common(errors: &mut Vec<FieldError>, new: &Value, old: Option<&Value>, kind: &str) {
     let spec = &new["spec"];
     at_least(
         errors,
@@ -206,7 +206,7 @@ fn strategy(errors: &mut Vec<FieldError>, strategy: &Value) {
 }
 
 /// The number of a count or of a percentage.
-fn share(errors: &mut Vec<FieldError>, field: &str, value: &Value) -> Option<i64> {
+pub(super) fn share(errors: &mut Vec<FieldError>, field: &str, value: &Value) -> Option<i64> {
     match value {
         Value::String(text) => {
             let digits = text.strip_suffix('%').filter(|digits| {

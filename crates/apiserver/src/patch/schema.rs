@@ -45,7 +45,7 @@ pub(crate) fn of(kind: &Kind) -> &'static Type {
         "Namespace" => &NAMESPACE,
         "Service" => &SERVICE,
         "ServiceAccount" => &SERVICE_ACCOUNT,
-        "Deployment" | "ReplicaSet" => &WORKLOAD,
+        "DaemonSet" | "Deployment" | "ReplicaSet" => &WORKLOAD,
         _ => &PLAIN,
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod network;
 pub(crate) mod nodes;
 mod pod_status;
 pub(crate) mod pods;
+pub(crate) mod rights;
 mod seen;
 pub(crate) mod services;
 pub(crate) mod simple;

@@ -1,8 +1,8 @@
-//! The columns of Deployments and ReplicaSets.
+//! The columns of DaemonSets, Deployments and ReplicaSets.
 
 use serde_json::Value;
 
-use super::cells::{AGE, NAME, container_images, container_names, number, text, wide};
+use super::cells::{AGE, NAME, container_images, container_names, joined, number, text, wide};
 use crate::kinds::{Column, read, selector};
 
 const CONTAINERS: Column = wide(
@@ -68,6 +68,40 @@ pub(crate) const REPLICA_SET: &[Column] = &[
     SELECTOR,
 ];
 
+/// The columns of DaemonSets.
+pub(crate) const DAEMON_SET: &[Column] = &[
+    NAME,
+    number("Desired", "How many nodes are to have a Pod.", |set, _| {
+        count(&set["status"], "desiredNumberScheduled").into()
+    }),
+    number("Current", "How many of them have one.", |set, _| {
+        count(&set["status"], "currentNumberScheduled").into()
+    }),
+    number("Ready", "How many of these are ready.", |set, _| {
+        count(&set["status"], "numberReady").into()
+    }),
+    number(
+        "Up-to-date",
+        "How many have a Pod of the newest template.",
+        |set, _| count(&set["status"], "updatedNumberScheduled").into(),
+    ),
+    number(
+        "Available",
+        "How many have a Pod that has been ready for long enough.",
+        |set, _| count(&set["status"], "numberAvailable").into(),
+    ),
+    text("Node Selector", "Which nodes are meant.", |set, _| {
+        let spec = &set["spec"]["template"]["spec"];
+        let pairs = read::pairs(spec, "nodeSelector").into_iter();
+        let pairs: Vec<String> = pairs.map(|(k, v)| format!("{k}={v}")).collect();
+        joined(pairs.iter().map(String::as_str)).into()
+    }),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
 fn count(value: &Value, field: &str) -> i64 {
     read::int(value, field).unwrap_or_default()
 }
@@ -96,6 +130,10 @@ mod tests {
         assert_eq!(
             cells(DEPLOYMENT),
             json!(["w", "2/3", 1, 2, "0s", "x,z", "y,y:1", "a=b"])
+        );
+        assert_eq!(
+            cells(DAEMON_SET),
+            json!(["w", 0, 0, 0, 0, 0, "<none>", "0s", "x,z", "y,y:1", "a=b"])
         );
         assert_eq!(
             cells(REPLICA_SET),

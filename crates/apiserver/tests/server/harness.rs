@@ -84,6 +84,7 @@ impl Server {
             advertise: vec!["192.0.2.1:6443".parse().unwrap()],
             pod_logs: Some(self.directory.join("pods")),
             namespaces: Vec::new(),
+            audit_log: None,
             limits,
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -97,6 +97,7 @@ impl Cluster {
             advertise: vec!["192.0.2.1:6443".parse().expect("an address")],
             pod_logs: None,
             namespaces: Vec::new(),
+            audit_log: None,
             limits: Limits::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();
