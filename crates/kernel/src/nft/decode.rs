@@ -6,7 +6,7 @@ use super::OBJECT_COUNTER;
 use super::attr::{DATA_VALUE, DATA_VERDICT};
 use super::encode::{
     CSUM_PSEUDO, FIB_ADDRTYPE, FIB_F_DADDR, FIB_F_SOURCE, FIB_OIF, NAT_DNAT, NAT_SNAT, NF_ACCEPT,
-    NF_DROP, NFT_GOTO, NFT_JUMP, PORT_UNREACHABLE, RANDOM, RANDOM_FULLY, REJECT_ICMPX,
+    NF_DROP, NFT_GOTO, NFT_JUMP, PORT_UNREACHABLE, PORTS_GIVEN, RANDOM, RANDOM_FULLY, REJECT_ICMPX,
     REJECT_RESET, VERDICT_REGISTER, nf_family,
 };
 use super::expr::{Base, Checksum, CmpOp, CtKey, Expr, MetaKey, Refusal, Reg, SetOp, Verdict};
@@ -95,11 +95,7 @@ impl Expr {
                 (REJECT_ICMPX, Some([PORT_UNREACHABLE])) => Expr::Refuse(Refusal::PortUnreachable),
                 _ => return None,
             },
-            "masq" => match data.u32(1).unwrap_or(0) {
-                0 => Expr::Masquerade { random: false },
-                RANDOM_FULLY => Expr::Masquerade { random: true },
-                _ => return None,
-            },
+            "masq" => data.masquerade()?,
             _ => return None,
         })
     }
@@ -171,18 +167,44 @@ impl Data<'_> {
         let address = self.reg(3)?;
         let number = self.u32(2)?;
         let family = Family::ALL.into_iter().find(|f| nf_family(*f) == number)?;
-        let single = |kind, first: Option<Reg>| self.reg(kind).is_none_or(|l| Some(l) == first);
-        let port = self.reg(5);
-        (single(4, Some(address)) && single(6, port)).then_some(())?;
+        self.reg(4)
+            .is_none_or(|last| last == address)
+            .then_some(())?;
         let flags = self.u32(7).unwrap_or(0) & !NAT_IMPLIED;
-        match (self.u32(1)?, port, flags) {
-            (NAT_DNAT, Some(port), 0) => Some(Expr::Dnat {
+        match (self.u32(1)?, self.ports(5)?, flags) {
+            (NAT_DNAT, Some([port, last]), 0) if last == port => Some(Expr::Dnat {
                 family,
                 address,
                 port,
             }),
-            (NAT_SNAT, None, RANDOM_FULLY) => Some(Expr::Snat { family, address }),
+            (NAT_SNAT, ports, RANDOM_FULLY) => Some(Expr::Snat {
+                family,
+                address,
+                ports,
+            }),
             _ => None,
+        }
+    }
+
+    fn masquerade(&self) -> Option<Expr> {
+        let (flags, ports) = (self.u32(1).unwrap_or(0), self.ports(2)?);
+        let given = flags & PORTS_GIVEN != 0;
+        (given == ports.is_some()).then_some(())?;
+        let random = match flags & !PORTS_GIVEN {
+            0 => false,
+            RANDOM_FULLY => true,
+            _ => return None,
+        };
+        Some(Expr::Masquerade { random, ports })
+    }
+
+    /// The registers of the first and the last port, if there are any; a last one alone is nothing that
+    /// we ask for.
+    fn ports(&self, kind: u16) -> Option<Option<[Reg; 2]>> {
+        match (self.reg(kind), self.reg(kind + 1)) {
+            (Some(first), last) => Some(Some([first, last.unwrap_or(first)])),
+            (None, None) => Some(None),
+            (None, Some(_)) => None,
         }
     }
 }
@@ -291,6 +313,7 @@ mod tests {
             Expr::Snat {
                 family: Family::V6,
                 address: FIRST,
+                ports: None,
             },
             Expr::Refuse(Refusal::Reset),
             Expr::Refuse(Refusal::PortUnreachable),
@@ -323,8 +346,19 @@ mod tests {
                 address: FIRST,
                 port: Reg(4),
             },
-            Expr::Masquerade { random: true },
-            Expr::Masquerade { random: false },
+            Expr::Snat {
+                family: Family::V4,
+                address: FIRST,
+                ports: Some([Reg(4), Reg(5)]),
+            },
+            Expr::Masquerade {
+                random: true,
+                ports: Some([FIRST, Reg(1)]),
+            },
+            Expr::Masquerade {
+                random: false,
+                ports: None,
+            },
             Expr::Verdict(Verdict::Accept),
             Expr::Verdict(Verdict::Drop),
             Expr::Verdict(Verdict::Goto("c".to_owned())),

@@ -23,6 +23,8 @@ pub(super) const NAT_SNAT: u32 = 0;
 pub(super) const NAT_DNAT: u32 = 1;
 /// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`.
 pub(super) const RANDOM_FULLY: u32 = 1 << 4;
+/// `NF_NAT_RANGE_PROTO_SPECIFIED`.
+pub(super) const PORTS_GIVEN: u32 = 1 << 1;
 
 /// `NFT_NG_RANDOM`.
 pub(super) const RANDOM: u32 = 1;
@@ -210,10 +212,15 @@ impl Expr {
                 put_reg(w, 3, *address);
                 put_reg(w, 5, *port);
             }
-            Expr::Snat { family, address } => {
+            Expr::Snat {
+                family,
+                address,
+                ports,
+            } => {
                 put_u32(w, 1, NAT_SNAT);
                 put_u32(w, 2, nf_family(*family));
                 put_reg(w, 3, *address);
+                put_ports(w, 5, *ports);
                 put_u32(w, 7, RANDOM_FULLY);
             }
             Expr::Refuse(Refusal::Reset) => put_u32(w, 1, REJECT_RESET),
@@ -221,7 +228,14 @@ impl Expr {
                 put_u32(w, 1, REJECT_ICMPX);
                 w.put(2, &[PORT_UNREACHABLE]);
             }
-            Expr::Masquerade { random: true } => put_u32(w, 1, RANDOM_FULLY),
+            Expr::Masquerade { random, ports } => {
+                let random = if *random { RANDOM_FULLY } else { 0 };
+                let ranged = if ports.is_some() { PORTS_GIVEN } else { 0 };
+                if random | ranged != 0 {
+                    put_u32(w, 1, random | ranged);
+                }
+                put_ports(w, 2, *ports);
+            }
             Expr::Verdict(verdict) => write_verdict(w, verdict),
             _ => {}
         }
@@ -232,6 +246,13 @@ fn write_place(w: &mut Writer, base: Base, offset: u32, length: u32) {
     put_u32(w, 2, base as u32);
     put_u32(w, 3, offset);
     put_u32(w, 4, length);
+}
+
+/// The first and the last port to draw from.
+fn put_ports(w: &mut Writer, kind: u16, ports: Option<[Reg; 2]>) {
+    for (kind, reg) in (kind..).zip(ports.into_iter().flatten()) {
+        put_reg(w, kind, reg);
+    }
 }
 
 fn write_fib(w: &mut Writer, to: Reg, result: u32, flags: u32) {

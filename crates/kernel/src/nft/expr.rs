@@ -222,12 +222,15 @@ pub(crate) enum Expr {
         address: Reg,
         port: Reg,
     },
+    /// The port is drawn, from the first to the last of `ports` where they are given.
     Snat {
         family: Family,
         address: Reg,
+        ports: Option<[Reg; 2]>,
     },
     Masquerade {
         random: bool,
+        ports: Option<[Reg; 2]>,
     },
     Refuse(Refusal),
     Verdict(Verdict),

@@ -1,6 +1,6 @@
 //! The node lends its address to Pods that leave the cluster, and only to those.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use seaway_model::{ClusterNetRow, Family, FirewallRow, Protocol, Wiring};
 
@@ -66,6 +66,33 @@ fn routed_pods_leave_with_the_nodes_address() {
 #[test]
 fn bridged_pods_leave_with_the_nodes_address() {
     way_out(Wiring::Bridge);
+}
+
+/// An answer to that port would be dropped: nobody but VTEPs may send there.
+#[test]
+fn nobody_is_lent_the_port_of_vxlan() {
+    let mut rig = Rig::with_pods(Wiring::Routed);
+    for (port, lent) in [(40_000, 1024..=39_999), (30_000, 30_001..=u16::MAX)] {
+        let mut row = row(Wiring::Routed);
+        row.vxlan.as_mut().expect("on").port = port;
+        rig.planned.firewall.insert(row);
+        rig.converge();
+        for family in Family::ALL {
+            // Another one each time: flows of before are remembered.
+            let at = SocketAddr::new(rig.out.address(family), port / 10_000 + 7000);
+            let bind = |at: SocketAddr| move || UdpSocket::bind(at).expect("bound");
+            let heard = rig.out.netns.enter(bind(at)).expect("namespace");
+            let pod = &rig.pods[0];
+            for _ in 0..64 {
+                let any = SocketAddr::new(pod.address(family), 0);
+                let client = pod.netns.enter(bind(any)).expect("namespace");
+                client.send_to(b"?", at).expect("sent");
+                let (_, from) = heard.recv_from(&mut [0; 8]).expect("heard");
+                assert_eq!(from.ip(), node_address(family));
+                assert!(lent.contains(&from.port()), "{from} of {lent:?}");
+            }
+        }
+    }
 }
 
 #[test]

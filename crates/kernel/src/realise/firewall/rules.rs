@@ -20,7 +20,7 @@ use super::sets::host_ports::host_ports;
 use super::sets::inet_sets;
 use super::sets::peers::{cluster_nets, inner_sources, vteps};
 use super::sets::services::local_pods;
-use super::words::{When, alias, link_local, multicast, unspecified};
+use super::words::{Drawn, When, alias, link_local, multicast, unspecified};
 use super::{bridge, groups, reserved, services};
 use crate::nft::{ChainKind, ChainSpec, Hook, Rule, TableFamily, TableSpec, VerdictMap};
 
@@ -376,8 +376,8 @@ fn postrouting(row: &FirewallRow) -> Vec<Rule> {
         let of = || When::of_family(family);
         let alias = || of().source(alias(family));
         let appear = |when: When| match services {
-            Some(services) => services::source::appear(when, services, family),
-            None => when.masquerade(),
+            Some(services) => services::source::appear(when, row, services, family),
+            None => when.masquerade(Drawn::of(row)),
         };
         // To the node itself: there it gets the loopback address back when it is answered.
         rules.push(alias().by_loopback().accept());
@@ -400,7 +400,7 @@ fn postrouting(row: &FirewallRow) -> Vec<Rule> {
     rules.extend(row.own_nets.iter().map(of_pod));
     rules.extend(
         services
-            .map(services::source::of_others)
+            .map(|services| services::source::of_others(row, services))
             .unwrap_or_default(),
     );
     rules
@@ -428,7 +428,7 @@ fn leaving_chain(row: &FirewallRow, family: Family) -> ChainSpec {
         let forged = When::always().udp_to(vxlan.port);
         rules.push(forged.drop(DropReason::PodToVtep));
     }
-    rules.push(When::always().masquerade());
+    rules.push(When::always().masquerade(Drawn::of(row)));
     inner(leaving(family), rules)
 }
 

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use seaway_model::{DropReason, Family, loopback_alias};
+use seaway_model::{DropReason, Family, FirewallRow, loopback_alias};
 
 use super::parts::{
     INNER_FRAME, Part, VXLAN_IN_UDP, address_bytes, address_field, destination_offset, load, mask,
@@ -54,6 +54,28 @@ impl IcmpType {
 #[derive(Clone, Debug, Default)]
 pub(super) struct When {
     exprs: Rule,
+}
+
+/// The first and the last port that a source may get in the place of its own.
+///
+/// Not the port that VXLAN frames come to: to that, answers would be what nobody may send. The larger
+/// part is drawn from, below it or above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Drawn([u16; 2]);
+
+impl Drawn {
+    /// Below it the kernel has ports for privileged clients.
+    const FIRST: u16 = 1024;
+
+    /// `None`: any that the kernel likes.
+    pub(super) fn of(row: &FirewallRow) -> Option<Drawn> {
+        let port = row.vxlan.as_ref()?.port;
+        Some(Drawn(match port {
+            ..Drawn::FIRST => [Drawn::FIRST, u16::MAX],
+            _ if port - Drawn::FIRST > u16::MAX - port => [Drawn::FIRST, port - 1],
+            _ => [port + 1, u16::MAX],
+        }))
+    }
 }
 
 impl When {
@@ -348,23 +370,47 @@ impl When {
         .exprs
     }
 
-    /// Then it gets an address as its source.
-    pub(super) fn appear_as(self, address: IpAddr) -> Rule {
+    /// Then it gets an address as its source, and one of these ports.
+    pub(super) fn appear_as(self, address: IpAddr, drawn: Option<Drawn>) -> Rule {
         let family = Family::of(address);
-        self.push(Expr::Value {
-            to: REG,
-            value: octets(address),
-        })
-        .push(Expr::Snat {
+        let value = octets(address);
+        let (when, ports) = self
+            .push(Expr::Value { to: REG, value })
+            .drawing(Reg(address_field(family).words()), drawn);
+        when.push(Expr::Snat {
             family,
             address: REG,
+            ports,
         })
         .exprs
     }
 
-    /// Then it gets an address of the node as its source.
-    pub(super) fn masquerade(self) -> Rule {
-        self.push(Expr::Masquerade { random: true }).exprs
+    /// Then it gets an address of the node as its source, and one of these ports.
+    pub(super) fn masquerade(self, drawn: Option<Drawn>) -> Rule {
+        let (when, ports) = self.drawing(REG, drawn);
+        when.push(Expr::Masquerade {
+            random: true,
+            ports,
+        })
+        .exprs
+    }
+
+    /// Puts the ports into the registers from `first` on.
+    fn drawing(self, first: Reg, drawn: Option<Drawn>) -> (When, Option<[Reg; 2]>) {
+        let Some(Drawn(ports)) = drawn else {
+            return (self, None);
+        };
+        let registers = [first, Reg(first.0 + 1)];
+        let when = registers
+            .into_iter()
+            .zip(ports)
+            .fold(self, |when, (to, port)| {
+                when.push(Expr::Value {
+                    to,
+                    value: port.to_be_bytes().to_vec(),
+                })
+            });
+        (when, Some(registers))
     }
 
     /// Then it is counted.

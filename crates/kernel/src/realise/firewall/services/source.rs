@@ -6,7 +6,7 @@ use seaway_model::{Family, FirewallRow, ServiceRules, View};
 
 use super::super::rules::inner;
 use super::super::sets::services::Class;
-use super::super::words::When;
+use super::super::words::{Drawn, When};
 use super::{Sent, by_word, name};
 use crate::nft::{ChainSpec, Rule, Verdict, VerdictMap};
 
@@ -79,7 +79,7 @@ pub(in crate::realise::firewall) fn of_pods(row: &FirewallRow, rules: &ServiceRu
     let hidden = |net: &IpNet| {
         let family = Family::of_net(net);
         let began = began_at_frontend(View::Everyone, family).source_in(net);
-        appear(began, rules, family)
+        appear(began, row, rules, family)
     };
     match rules.masquerade_all {
         true => row.own_nets.iter().map(hidden).collect(),
@@ -88,7 +88,10 @@ pub(in crate::realise::firewall) fn of_pods(row: &FirewallRow, rules: &ServiceRu
 }
 
 /// The source of all others.
-pub(in crate::realise::firewall) fn of_others(rules: &ServiceRules) -> Vec<Rule> {
+pub(in crate::realise::firewall) fn of_others(
+    row: &FirewallRow,
+    rules: &ServiceRules,
+) -> Vec<Rule> {
     let mut all = Vec::new();
     for family in Family::ALL {
         let from_outside = began_at_frontend(View::Outside, family).came_in();
@@ -96,7 +99,7 @@ pub(in crate::realise::firewall) fn of_others(rules: &ServiceRules) -> Vec<Rule>
         let to_itself = When::of_family(family).of_this_node().by_loopback();
         all.push(to_itself.accept());
         let began = began_at_frontend(View::Everyone, family);
-        all.push(appear(began, rules, family));
+        all.push(appear(began, row, rules, family));
     }
     all
 }
@@ -104,12 +107,13 @@ pub(in crate::realise::firewall) fn of_others(rules: &ServiceRules) -> Vec<Rule>
 /// Then its source is this node's address towards others, whatever device it goes out by.
 pub(in crate::realise::firewall) fn appear(
     when: When,
+    row: &FirewallRow,
     rules: &ServiceRules,
     family: Family,
 ) -> Rule {
     let mut sources = rules.sources.iter();
     match sources.find(|source| Family::of(**source) == family) {
-        Some(source) => when.appear_as(*source),
-        None => when.masquerade(),
+        Some(source) => when.appear_as(*source, Drawn::of(row)),
+        None => when.masquerade(Drawn::of(row)),
     }
 }
