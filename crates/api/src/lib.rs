@@ -35,6 +35,7 @@
 //! - [`StatusWriter`]: status subresources, written only if changed, the last wish winning.
 //! - [`NodeVoice`]: what an agent says on its own Node; [`AgentSummary`], [`heartbeat`]: and in its
 //!   Lease.
+//! - [`overview`]: the whole cluster at one moment, for people.
 //! - [`EventRecorder`]: Events, counted together and rate limited.
 
 mod backoff;
@@ -49,6 +50,7 @@ pub mod heartbeat;
 mod key;
 mod merge;
 mod mirror;
+pub mod overview;
 mod parcel;
 mod status;
 mod timing;

@@ -19,6 +19,7 @@ mod network;
 mod reach;
 mod rim;
 mod services;
+mod status_cluster;
 mod table;
 mod trace;
 mod uninstall;
@@ -64,8 +65,8 @@ enum Command {
     Uninstall(uninstall::UninstallArgs),
     /// Remove everything of Seaway from this node; no agent may be running.
     Cleanup(cleanup::CleanupArgs),
-    /// This node's health, as its agent sees it.
-    Status(inspect::InspectArgs),
+    /// This node's health, as its agent sees it; or the whole cluster's, as the API tells it.
+    Status(status_cluster::StatusArgs),
     /// This node's rows: planned, and observed in the kernel; drift is marked.
     Tables(inspect::TablesArgs),
     /// Where a packet goes from this node, step by step, and why it dies where it does.
@@ -87,7 +88,7 @@ fn main() -> ExitCode {
         Command::Install(args) => install::run(&args),
         Command::Uninstall(args) => uninstall::run(args),
         Command::Cleanup(args) => cleanup::run(args),
-        Command::Status(args) => inspect::status(&args),
+        Command::Status(args) => status_cluster::run(&args),
         Command::Tables(args) => inspect::tables(&args),
         Command::Trace(args) => trace::run(&args),
     };

@@ -96,7 +96,6 @@ impl ReachArgs {
 
 impl UserReachArgs {
     /// What was asked for, or else what kubectl would use.
-    #[expect(dead_code, reason = "its commands are being built")]
     pub(crate) fn access(&self) -> anyhow::Result<Access> {
         let access = match self.with.access()? {
             Some(access) => access,

@@ -59,6 +59,19 @@ pub(crate) fn facts(facts: &[(&str, String, Tone)]) -> Table {
     table
 }
 
+/// Rows below a header, each cell with its own tone.
+pub(crate) fn toned_rows(
+    header: &[&str],
+    rows: impl Iterator<Item = Vec<(String, Tone)>>,
+) -> Table {
+    let mut table = table();
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.iter().map(|(text, tone)| cell(text, *tone)));
+    }
+    table
+}
+
 /// Rows below a header; the tone is that of the last column.
 pub(crate) fn rows(header: &[&str], rows: impl Iterator<Item = (Vec<String>, Tone)>) -> Table {
     let mut table = table();

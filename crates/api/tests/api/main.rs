@@ -6,5 +6,6 @@ mod faults;
 mod heartbeat;
 mod mirror;
 mod mock;
+mod overview;
 mod status;
 mod watch;

@@ -54,6 +54,13 @@ pub(crate) struct TablesArgs {
     drift: bool,
 }
 
+impl InspectArgs {
+    /// Whether an agent has been here.
+    pub(crate) fn has_socket(&self) -> bool {
+        self.socket.exists()
+    }
+}
+
 pub(crate) fn ask(args: &InspectArgs, request: &Request) -> anyhow::Result<Value> {
     let reply: Reply = Connection::open(&args.socket, Deadline::after(LIMIT))
         .and_then(|mut connection| connection.exchange(request, None))
