@@ -7,7 +7,7 @@
 //! - `cursors.json`: the address handed out last, by pod CIDR.
 //!
 //! Beside them, and truth as far as anybody knows it, is `uplink-settings.json`: what settings of the
-//! uplink were before us. It is the realiser's.
+//! uplink were before us. It is the realiser's. And `api-servers.json`, a cache of the watch's.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +19,8 @@ use ipnet::IpNet;
 use seaway_kernel::realise::PodNetns;
 use seaway_model::{Attachment, AttachmentId, PodName, Wiring, host_link_name};
 use serde::{Deserialize, Serialize};
+
+use crate::source::api::ApiSource;
 
 /// What is known of an attachment beside the kernel's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,9 +72,12 @@ impl Records {
     }
 
     /// The files in a state directory.
-    pub(crate) fn files_in(state_dir: &Path) -> [PathBuf; 2] {
-        let cursors = state_dir.join("cursors.json");
-        [cursors, Records::saved_settings_in(state_dir)]
+    pub(crate) fn files_in(state_dir: &Path) -> [PathBuf; 3] {
+        [
+            state_dir.join("cursors.json"),
+            Records::saved_settings_in(state_dir),
+            ApiSource::memory_in(state_dir),
+        ]
     }
 
     /// Where the realiser keeps what settings of the uplink were before us.

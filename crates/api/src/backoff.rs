@@ -27,8 +27,18 @@ impl Backoff {
     pub fn pause(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(self.last);
+        Backoff::around(step)
+    }
+
+    /// Half to one and a half times as long.
+    pub(crate) fn around(step: Duration) -> Duration {
+        step / 2 + Backoff::within(step)
+    }
+
+    /// Anything between nothing and this long.
+    pub(crate) fn within(limit: Duration) -> Duration {
         let thousandths = u32::try_from(random() % 1000).unwrap_or_default();
-        step / 2 + step * thousandths / 1000
+        limit * thousandths / 1000
     }
 
     /// It worked: the next failure starts from the first pause again.

@@ -9,11 +9,11 @@ use kube::{Api, Client};
 use seaway_model::{ClusterEvent, NodeName};
 use tokio::time::sleep;
 
+use crate::connect::{ApiServers, connect};
 use crate::feed::{ServiceParcel, SliceParcel, service_parcel, slice_parcel};
 use crate::voice::{NodeVoice, Speaker};
 use crate::{
-    Access, Backoff, Changes, ClusterFeed, Selector, Timing, client_with, convert, server_url,
-    watched, watched_in_part,
+    Access, Backoff, Changes, ClusterFeed, Selector, Timing, convert, watched, watched_in_part,
 };
 
 /// What an agent follows, and how.
@@ -30,7 +30,7 @@ pub struct Following {
 /// What is told of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClusterNews {
-    /// The server's URL.
+    /// The URL of the server that is in use.
     Server(String),
     /// The cluster changed. The first list of each kind comes as one.
     Events(Vec<ClusterEvent>),
@@ -54,15 +54,23 @@ pub async fn follow_cluster(
     voice: NodeVoice,
     mut tell: impl FnMut(ClusterNews),
 ) {
-    let client = connect(source, &following.timing, &mut tell).await;
+    let (client, mut servers) = connected(source, &following.timing, &mut tell).await;
     let mut speaker = Speaker::start(&client, &following.node, &following.timing, voice);
-    let mut watches = Watches::start(&client, following);
+    let mut watches = Watches::start(&client, &servers, following);
     let mut feed = match following.services {
         true => ClusterFeed::with_services(),
         false => ClusterFeed::default(),
     };
     let mut told = Told::default();
-    while let Some(events) = watches.next(&mut feed, &mut speaker).await {
+    loop {
+        let events = tokio::select! {
+            events = watches.next(&mut feed, &mut speaker) => events,
+            () = servers.changed() => {
+                tell(ClusterNews::Server(servers.in_use()));
+                continue;
+            }
+        };
+        let Some(events) = events else { return };
         // First, so that they count for what follows.
         let triggers = feed.take_triggers();
         if !triggers.is_empty() {
@@ -119,7 +127,7 @@ struct Watches {
 }
 
 impl Watches {
-    fn start(client: &Client, following: &Following) -> Watches {
+    fn start(client: &Client, servers: &ApiServers, following: &Following) -> Watches {
         let Following {
             node,
             services,
@@ -141,7 +149,11 @@ impl Watches {
             let keep = |service: core::Service| service_parcel(&service);
             let (_, services) = watched_in_part(services, everything(), timing.clone(), keep);
             let slices: Api<discovery::EndpointSlice> = Api::all(client.clone());
-            let keep = |slice: discovery::EndpointSlice| slice_parcel(&slice);
+            let servers = servers.clone();
+            let keep = move |slice: discovery::EndpointSlice| {
+                servers.learn(&slice);
+                slice_parcel(&slice)
+            };
             let (_, slices) = watched_in_part(slices, everything(), timing.clone(), keep);
             (services, slices)
         });
@@ -189,18 +201,21 @@ enum Balancing {
     Slices(Vec<crate::Change<SliceParcel>>),
 }
 
-async fn connect(source: &Access, timing: &Timing, tell: &mut impl FnMut(ClusterNews)) -> Client {
+async fn connected(
+    source: &Access,
+    timing: &Timing,
+    tell: &mut impl FnMut(ClusterNews),
+) -> (Client, ApiServers) {
     let mut backoff = Backoff::new(timing);
     let mut problem = None;
     loop {
-        let url = server_url(source);
-        match url.and_then(|url| Ok((url, client_with(source, timing)?))) {
-            Ok((url, client)) => {
-                tell(ClusterNews::Server(url));
+        match connect(source, timing) {
+            Ok((client, mut servers)) => {
+                tell(ClusterNews::Server(servers.in_use()));
                 if problem.is_some() {
                     tell(ClusterNews::Problem(None));
                 }
-                return client;
+                return (client, servers);
             }
             Err(error) => {
                 let now = Some(error.to_string());

@@ -17,6 +17,9 @@ pub struct Timing {
     pub unacknowledged: Duration,
     /// After how long without traffic a connection is probed.
     pub probe_after: Duration,
+    /// After how long with another API server than the first it is looked whether that one is well
+    /// again.
+    pub home_after: Duration,
     /// The first pause after a failure.
     pub pause_first: Duration,
     /// The longest pause after failures.
@@ -34,6 +37,7 @@ impl Default for Timing {
             watch: Duration::from_secs(290),
             unacknowledged: Duration::from_secs(20),
             probe_after: Duration::from_secs(10),
+            home_after: Duration::from_secs(600),
             pause_first: Duration::from_millis(200),
             pause_last: Duration::from_secs(15),
             renewal: Duration::from_secs(10),

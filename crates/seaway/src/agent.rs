@@ -1,7 +1,7 @@
 //! `seaway agent`: from flags to the agent's configuration.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -121,10 +121,12 @@ struct SourceArgs {
 }
 
 impl SourceArgs {
-    fn source(self) -> anyhow::Result<ClusterSource> {
+    fn source(self, state_dir: &Path) -> anyhow::Result<ClusterSource> {
         match (self.cluster_file, self.reach.given()?) {
             (Some(file), None) => Ok(ClusterSource::File(file)),
-            (None, Some(access)) => Ok(ClusterSource::Api(ApiSource::new(access))),
+            (None, Some(access)) => Ok(ClusterSource::Api(Box::new(ApiSource::new(
+                access, state_dir,
+            )))),
             (None, None) => anyhow::bail!(
                 "where the cluster's state comes from is not said: give --kubeconfig FILE, \
                  --in-cluster or --cluster-file FILE"
@@ -141,8 +143,8 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
     let config = AgentConfig {
         node: args.node_name,
         socket: args.place.socket(),
+        cluster: args.source.source(&args.place.state_dir)?,
         state_dir: args.place.state_dir,
-        cluster: args.source.source()?,
         uplink: args.uplink.rule()?,
         settings: Settings {
             services: args.services.settings()?,

@@ -75,7 +75,7 @@ impl CredentialArgs {
 impl ReachArgs {
     /// What was asked for; `None` if nothing was.
     pub(crate) fn given(&self) -> anyhow::Result<Option<Access>> {
-        let access = self.with.access()?;
+        let access = self.with.access()?.map(Access::spread);
         if access.is_none() && !self.with.api_server.is_empty() {
             bail!("--api-server says where, not who to be: add --in-cluster or --kubeconfig FILE");
         }
@@ -128,7 +128,7 @@ mod tests {
             "https://192.0.2.1:6443".parse().expect("valid"),
             "https://[2001:db8::1]:6443".parse().expect("valid"),
         ];
-        let wanted = Access::in_cluster().with_servers(servers.to_vec());
+        let wanted = Access::in_cluster().with_servers(servers.to_vec()).spread();
         let list = "https://192.0.2.1:6443,https://[2001:db8::1]:6443";
         let got = access(&["--in-cluster", "--api-server", list]).expect("valid");
         assert_eq!(got, wanted);
@@ -136,7 +136,7 @@ mod tests {
         let twice = [&twice[..], &["--api-server", "https://[2001:db8::1]:6443"]].concat();
         assert_eq!(access(&twice).expect("valid"), wanted);
         let file = access(&["--kubeconfig", "/k"]).expect("valid");
-        assert_eq!(file, Access::file("/k"));
+        assert_eq!(file, Access::file("/k").spread());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! `seaway-api`; until it has seen everything once, the agent deletes nothing. What the agent has to
 //! say on its own Node goes out the same way.
 
+use std::path::{Path, PathBuf};
+
 use seaway_api::{Access, ClusterNews, Following, NodeVoice, Timing, follow_cluster};
 use seaway_model::NodeName;
 use tokio::runtime::{Builder, Runtime};
@@ -19,12 +21,18 @@ pub struct ApiSource {
 }
 
 impl ApiSource {
-    /// With the usual deadlines.
-    pub fn new(access: Access) -> ApiSource {
+    /// With the usual deadlines; the servers that the cluster names are kept in the agent's state
+    /// directory.
+    pub fn new(access: Access, state_dir: &Path) -> ApiSource {
         ApiSource {
-            access,
+            access: access.remembering(ApiSource::memory_in(state_dir)),
             timing: Timing::default(),
         }
+    }
+
+    /// Where the servers that the cluster names are kept: a cache.
+    pub(crate) fn memory_in(state_dir: &Path) -> PathBuf {
+        state_dir.join("api-servers.json")
     }
 }
 

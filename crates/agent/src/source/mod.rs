@@ -23,7 +23,7 @@ pub enum ClusterSource {
     /// A file that is watched for changes.
     File(PathBuf),
     /// The Kubernetes API.
-    Api(ApiSource),
+    Api(Box<ApiSource>),
 }
 
 impl ClusterSource {
@@ -39,7 +39,7 @@ impl ClusterSource {
 /// An open source.
 pub(crate) enum Source {
     File(FileSource),
-    Api(ApiWatcher),
+    Api(Box<ApiWatcher>),
 }
 
 impl Source {
@@ -54,7 +54,7 @@ impl Source {
                 .map(Source::File)
                 .map_err(AgentError::file("watch the folder of", path)),
             ClusterSource::Api(api) => ApiWatcher::open(api, node, services)
-                .map(Source::Api)
+                .map(|watcher| Source::Api(Box::new(watcher)))
                 .map_err(|error| AgentError::Thread("source", error)),
         }
     }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use kube::Config;
-use kube::config::{AuthInfo, Kubeconfig, KubeconfigError};
+use kube::config::{Kubeconfig, KubeconfigError};
 use thiserror::Error;
 
 use super::ServerUrl;
+use super::token::TokenFile;
 
 /// Where a Pod finds its service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -16,7 +17,8 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub enum Credentials {
     /// A kubeconfig file; its current context counts.
     File(PathBuf),
-    /// A folder with `token` and `ca.crt`, as a Pod has it. The token is read again every minute.
+    /// A folder with `token` and `ca.crt`, as a Pod has it. A new token counts at once, another
+    /// authority within a minute.
     ServiceAccount(PathBuf),
     /// The kubeconfig that `kubectl` would use: the files of `KUBECONFIG`, or else `~/.kube/config`.
     User,
@@ -28,6 +30,8 @@ pub struct Access {
     credentials: Credentials,
     context: Option<String>,
     servers: Vec<ServerUrl>,
+    spread: bool,
+    memory: Option<PathBuf>,
 }
 
 impl Access {
@@ -37,6 +41,8 @@ impl Access {
             credentials,
             context: None,
             servers: Vec::new(),
+            spread: false,
+            memory: None,
         }
     }
 
@@ -68,6 +74,43 @@ impl Access {
         Access { context, ..self }
     }
 
+    /// Asks the servers in an order of its own: daemons of many nodes that have the same list share
+    /// the load, and do not all go to the same one when theirs fails.
+    #[must_use]
+    pub fn spread(self) -> Access {
+        Access {
+            spread: true,
+            ..self
+        }
+    }
+
+    /// Keeps the servers that the cluster names in this file, for the next start.
+    #[must_use]
+    pub fn remembering(self, file: impl Into<PathBuf>) -> Access {
+        Access {
+            memory: Some(file.into()),
+            ..self
+        }
+    }
+
+    pub(super) fn memory(&self) -> Option<PathBuf> {
+        self.memory.clone()
+    }
+
+    /// The servers that were given, in the order in which this process asks them.
+    fn in_order(&self) -> Vec<ServerUrl> {
+        let mut servers = Vec::new();
+        for server in &self.servers {
+            if !servers.contains(server) {
+                servers.push(server.clone());
+            }
+        }
+        if self.spread {
+            servers.sort_by_cached_key(|_| crate::backoff::random());
+        }
+        servers
+    }
+
     /// The credentials in a few words.
     pub fn describe(&self) -> String {
         match &self.credentials {
@@ -79,8 +122,8 @@ impl Access {
         }
     }
 
-    /// The servers in the order in which they are asked, never none, and all else of a connection.
-    pub(super) fn load(&self) -> Result<(Vec<ServerUrl>, Config), ConnectError> {
+    /// All that a connection needs, read anew.
+    pub(super) fn load(&self) -> Result<Loaded, ConnectError> {
         match &self.credentials {
             Credentials::ServiceAccount(folder) => self.of_service_account(folder),
             Credentials::File(path) => {
@@ -94,10 +137,7 @@ impl Access {
         }
     }
 
-    fn of_kubeconfig(
-        &self,
-        mut kubeconfig: Kubeconfig,
-    ) -> Result<(Vec<ServerUrl>, Config), ConnectError> {
+    fn of_kubeconfig(&self, mut kubeconfig: Kubeconfig) -> Result<Loaded, ConnectError> {
         if let Some(context) = &self.context {
             kubeconfig.current_context = Some(context.clone());
         }
@@ -110,40 +150,44 @@ impl Access {
         // A proxy of the environment is meant for programs that browse.
         config.proxy_url = None;
         let servers = match self.servers.is_empty() {
-            false => self.servers.clone(),
+            false => self.in_order(),
             true => {
                 let server = ServerUrl::of_kubeconfig(config.cluster_url.clone());
                 let wrong = |e| self.wrong("clusters[].cluster.server", e);
                 vec![server.map_err(wrong)?]
             }
         };
-        Ok((servers, config))
+        Ok(Loaded {
+            servers,
+            config,
+            token: None,
+        })
     }
 
-    fn of_service_account(&self, folder: &Path) -> Result<(Vec<ServerUrl>, Config), ConnectError> {
+    fn of_service_account(&self, folder: &Path) -> Result<Loaded, ConnectError> {
         let servers = match self.servers.is_empty() {
-            false => self.servers.clone(),
+            false => self.in_order(),
             true => vec![server_of_environment()?],
         };
+        let unread = |path: &Path, source| ConnectError::ServiceAccount {
+            path: path.to_owned(),
+            source,
+        };
         let (authority, token) = (folder.join("ca.crt"), folder.join("token"));
-        for path in [&authority, &token] {
-            std::fs::File::open(path).map_err(|source| ConnectError::ServiceAccount {
-                path: path.clone(),
-                source,
-            })?;
-        }
+        std::fs::File::open(&authority).map_err(|source| unread(&authority, source))?;
+        let token = TokenFile::open(token.clone()).map_err(|source| unread(&token, source))?;
         let mut config = Config::new(servers[0].uri().clone());
         config.root_cert_file = Some(authority);
-        config.auth_info = AuthInfo {
-            token_file: Some(token.display().to_string()),
-            ..AuthInfo::default()
-        };
         config.proxy_url = None;
         let namespace = std::fs::read_to_string(folder.join("namespace")).unwrap_or_default();
         if !namespace.trim().is_empty() {
             config.default_namespace = namespace.trim().to_owned();
         }
-        Ok((servers, config))
+        Ok(Loaded {
+            servers,
+            config,
+            token: Some(token),
+        })
     }
 
     /// Errors of building a client are about credentials or certificates.
@@ -224,6 +268,15 @@ fn with_proxy(kubeconfig: &Kubeconfig) -> Option<&str> {
     found.map(|named| named.name.as_str())
 }
 
+/// What credentials and servers say.
+pub(super) struct Loaded {
+    /// In the order in which they are asked; never none.
+    pub(super) servers: Vec<ServerUrl>,
+    pub(super) config: Config,
+    /// The token, if we read it ourselves.
+    pub(super) token: Option<TokenFile>,
+}
+
 /// Which files `kubectl` would read.
 fn user_files() -> String {
     match std::env::var_os("KUBECONFIG") {
@@ -295,7 +348,7 @@ mod tests {
     use super::*;
 
     fn first(access: &Access) -> Result<String, ConnectError> {
-        Ok(access.load()?.0[0].to_string())
+        Ok(access.load()?.servers[0].to_string())
     }
 
     fn refused(text: &str) -> String {

@@ -1,4 +1,5 @@
-//! Deadlines for answers: one for the beginning, and one for each pause in a body that is no watch.
+//! Deadlines: for a connection with all its handshakes, for the beginning of an answer, and for each
+//! pause in a body that is no watch.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tower_service::Service;
@@ -17,6 +18,43 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, Error)]
 #[error("no answer within {0:?}")]
 pub(super) struct Late(Duration);
+
+/// A connector that does not wait for ever for a server that takes connections and says nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Prompt<C> {
+    inner: C,
+    limit: Duration,
+}
+
+impl<C> Prompt<C> {
+    pub(super) fn new(inner: C, limit: Duration) -> Prompt<C> {
+        Prompt { inner, limit }
+    }
+}
+
+impl<C> Service<Uri> for Prompt<C>
+where
+    C: Service<Uri>,
+    C::Future: Send + 'static,
+    C::Error: Into<BoxError>,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let limit = self.limit;
+        let connection = self.inner.call(server);
+        Box::pin(async move {
+            let connection = timeout(limit, connection).await.map_err(|_| Late(limit))?;
+            connection.map_err(Into::into)
+        })
+    }
+}
 
 /// A client that does not wait for ever.
 #[derive(Clone, Debug)]
@@ -32,7 +70,7 @@ impl<S> Deadline<S> {
 }
 
 /// Whether an answer may pause for as long as it likes: a watch, or a log that is followed.
-fn is_endless<B>(request: &Request<B>) -> bool {
+pub(super) fn is_endless<B>(request: &Request<B>) -> bool {
     let asks = |pair: &str| matches!(pair, "watch=true" | "watch=1" | "follow=true" | "follow=1");
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(asks)

@@ -4,6 +4,8 @@
 //!
 //! 1. A list is complete or does not count. The identity is read before and after it, and the copy
 //!    changes only if both say the same: otherwise nobody knows which cluster the list speaks for.
+//!    All these requests go to one server, as those of a watch do: of several servers one may be
+//!    another cluster's.
 //! 2. A watch begins at the last version seen. Once it is established the identity is read again:
 //!    a server of another cluster must be listed, whatever its versions say.
 //! 3. 410, as an answer or as an event, leads to a list. Everything else leads to a watch from the
@@ -15,13 +17,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
+use kube::core::Request;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::identity::read_identity;
+use super::identity::read_identity_of;
 use super::{Kind, Problem, Selector, Shared};
+use crate::connect::Together;
 use crate::failure::describe_status;
 use crate::{Backoff, Change, Failure, Identity, Item, ObjectKey, Timing, Version, describe};
 
@@ -130,7 +134,8 @@ impl<T: Kind, O: Send + Sync + 'static> Run<T, O> {
 
     /// Lists everything and takes it in; gives the list's version.
     async fn list(&mut self) -> Result<String, Setback> {
-        let before = self.ask_identity().await?;
+        let together = Together::default();
+        let before = self.ask_identity(&together).await?;
         let mut items = Vec::new();
         let mut params = ListParams {
             limit: Some(PAGE),
@@ -139,7 +144,7 @@ impl<T: Kind, O: Send + Sync + 'static> Run<T, O> {
             ..ListParams::default()
         };
         let version = loop {
-            let page = self.api.list(&params).await;
+            let page = self.page(&params, &together).await;
             let page = page.map_err(|error| setback(&error, || operation::<T>("list")))?;
             let keep = |object| item(object, &self.keep);
             items.extend(page.items.into_iter().map(keep));
@@ -151,7 +156,7 @@ impl<T: Kind, O: Send + Sync + 'static> Run<T, O> {
         if version.is_empty() {
             return Err(unusable::<T>("the list has no resourceVersion"));
         }
-        let identity = self.ask_identity().await?;
+        let identity = self.ask_identity(&together).await?;
         if !before.is(&identity) {
             return Err(unusable::<T>("the server became another cluster meanwhile"));
         }
@@ -169,15 +174,23 @@ impl<T: Kind, O: Send + Sync + 'static> Run<T, O> {
         Ok(version)
     }
 
-    async fn ask_identity(&self) -> Result<Identity, Setback> {
-        let identity = read_identity(&self.client).await;
+    async fn page(&self, params: &ListParams, together: &Together) -> kube::Result<ObjectList<T>> {
+        let list = Request::new(self.api.resource_url()).list(params);
+        let mut list = list.map_err(kube::Error::BuildRequest)?;
+        list.extensions_mut().insert(together.clone());
+        self.client.request(list).await
+    }
+
+    async fn ask_identity(&self, together: &Together) -> Result<Identity, Setback> {
+        let identity = read_identity_of(&self.client, together).await;
         identity.map_err(|error| setback(&error, || "get namespace kube-system".to_owned()))
     }
 
     /// Watches from `version`, which follows what was seen.
     async fn watch(&mut self, version: &mut String) -> Result<End, Setback> {
-        let mut events = self.open(version).await?;
-        let identity = self.ask_identity().await?;
+        let together = Together::default();
+        let mut events = self.open(version, &together).await?;
+        let identity = self.ask_identity(&together).await?;
         if !self
             .identity
             .as_ref()
@@ -209,7 +222,7 @@ impl<T: Kind, O: Send + Sync + 'static> Run<T, O> {
         Ok(End::Regular)
     }
 
-    async fn open(&self, version: &str) -> Result<Events<T>, Setback> {
+    async fn open(&self, version: &str, together: &Together) -> Result<Events<T>, Setback> {
         let seconds = self.timing.watch.as_secs().clamp(1, 290);
         let params = WatchParams {
             field_selector: self.selector.fields.clone(),
@@ -218,8 +231,11 @@ impl<T: Kind, O: Send + Sync + 'static> Run<T, O> {
             bookmarks: true,
             ..WatchParams::default()
         };
-        let events = self.api.watch(&params, version).await;
-        let events = events.map_err(|error| setback(&error, || operation::<T>("watch")))?;
+        let failed = |error: kube::Error| setback(&error, || operation::<T>("watch"));
+        let watch = Request::new(self.api.resource_url()).watch(&params, version);
+        let mut watch = watch.map_err(|error| failed(kube::Error::BuildRequest(error)))?;
+        watch.extensions_mut().insert(together.clone());
+        let events = self.client.request_events(watch).await.map_err(failed)?;
         Ok(Box::pin(events.ready_chunks(TOGETHER)))
     }
 

@@ -1,7 +1,7 @@
 //! The cluster as an agent follows it.
 
 use seaway_api::{
-    Access, ClusterNews, EventType, Following, NodeNote, NodeVoice, convert, follow_cluster,
+    Access, ClusterNews, EventType, Following, NodeNote, NodeVoice, Timing, convert, follow_cluster,
 };
 use seaway_model::{ClusterEvent, NodeName, Transport};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub(crate) struct Agent {
     pub(crate) unwritten: Option<String>,
     refused: Option<String>,
     triggers: usize,
-    server: Option<String>,
+    pub(crate) server: Option<String>,
     following: tokio::task::JoinHandle<()>,
     /// A kubeconfig to remove in the end.
     pub(crate) kubeconfig: Option<std::path::PathBuf>,
@@ -38,13 +38,30 @@ impl Agent {
         voice: NodeVoice,
         services: bool,
     ) -> Agent {
-        let source = Access::file(kubeconfig);
+        Agent::begin(Access::file(kubeconfig), voice, services, timing())
+    }
+
+    /// At these servers, with these deadlines.
+    pub(crate) fn reach(access: Access, timing: Timing) -> Agent {
+        Agent::begin(access, NodeVoice::silent(), false, timing)
+    }
+
+    pub(crate) fn reach_with_services(access: Access, timing: Timing) -> Agent {
+        Agent::begin(access, NodeVoice::silent(), true, timing)
+    }
+
+    pub(crate) fn with_kubeconfig(mut self, path: std::path::PathBuf) -> Agent {
+        self.kubeconfig = Some(path);
+        self
+    }
+
+    fn begin(source: Access, voice: NodeVoice, services: bool, timing: Timing) -> Agent {
         let (sender, news) = mpsc::unbounded_channel();
         let following = tokio::spawn(async move {
             let following = Following {
                 node: NodeName::new("a").expect("valid"),
                 services,
-                timing: timing(),
+                timing,
             };
             // The test may be over.
             let tell = |one| drop(sender.send(one));
@@ -99,7 +116,7 @@ pub(crate) fn synced(agent: &Agent) -> bool {
     agent.events.contains(&ClusterEvent::Synced)
 }
 
-fn deletes(agent: &Agent) -> usize {
+pub(crate) fn deletes(agent: &Agent) -> usize {
     let is_delete =
         |e: &&ClusterEvent| matches!(e, ClusterEvent::NodeDelete(_) | ClusterEvent::PodDelete(_));
     agent.events.iter().filter(is_delete).count()
@@ -123,7 +140,7 @@ async fn an_agent_hears_of_all_nodes_and_its_own_pods() {
         agent.events
     );
     assert_eq!(agent.events.last(), Some(&ClusterEvent::Synced));
-    assert_eq!(agent.server, Some(format!("http://{}/", mock.address)));
+    assert_eq!(agent.server, Some(format!("http://{}", mock.address)));
     mock.delete("pods", "mine");
     let pod = ClusterEvent::PodDelete("default/mine".parse().expect("valid"));
     agent

@@ -3,9 +3,11 @@
 
 mod cluster;
 mod faults;
+mod front;
 mod heartbeat;
 mod mirror;
 mod mock;
 mod overview;
+mod servers;
 mod status;
 mod watch;
