@@ -1,6 +1,7 @@
 //! The lab as a user has it: real commands, real processes, everything gone afterwards.
 
 mod shell;
+mod status;
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
