@@ -8,8 +8,8 @@ use seaway_testkit::eventually;
 use serde_json::Value;
 
 use super::api::{
-    ContainerConfig, ContainerMetadata, ExecSyncResponse, ImageSpec, LinuxPodSandboxConfig,
-    PodSandboxConfig, PodSandboxMetadata,
+    ContainerConfig, ContainerMetadata, ContainerStatus, ExecSyncResponse, ImageSpec,
+    LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
 };
 use super::image::IMAGE;
 use super::{Cri, Host, Refusal};
@@ -173,6 +173,11 @@ impl Container {
     /// Its address of a family.
     pub fn address(&self, family: Family) -> IpAddr {
         of_family(&self.addresses, family)
+    }
+
+    /// What became of it.
+    pub fn status(&self) -> Result<ContainerStatus, Refusal> {
+        self.cri.container(&self.id)
     }
 
     /// Runs a command in it.

@@ -118,6 +118,11 @@ impl Host {
         self.install_program(LOOPBACK);
     }
 
+    /// Takes the plugin away; the others stay.
+    pub fn remove_plugin(&self) {
+        fs::remove_file(self.machine.folder.join("bin/seaway-cni")).expect("removed");
+    }
+
     /// Puts a program beside the plugin.
     pub fn install_program(&self, path: &str) {
         let path = Path::new(path);

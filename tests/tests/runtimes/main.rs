@@ -5,6 +5,7 @@
 
 mod callers;
 mod crowd;
+mod daemonset;
 mod readiness;
 mod restarts;
 mod sandboxes;

@@ -17,8 +17,15 @@ fn k15_the_runtimes_network_is_not_ready_before_the_agent_is() {
         .cri
         .run_sandbox(&Sandbox::config(site.host(1), "early"))
         .expect_err("no network");
+    // The agent puts the configuration in place when it can serve: containerd 1.6 asks no STATUS.
+    let folder = site.host(1).machine.folder.join("net.d");
+    let flags = [
+        "--cni-conf-dir".to_owned(),
+        folder.to_string_lossy().into_owned(),
+    ];
+    site.net.agent_mut(1).flags.extend(flags);
     site.net.agent_mut(1).start_agent();
-    site.host(1).install_conflist();
+    site.host(1).wait_for_network();
     assert_eq!(status.run().expect("ready"), Value::Null);
     let pod = Sandbox::run(site.host(1), "a");
     assert_eq!(pod.addresses.len(), 2, "{pod:?}");
