@@ -24,6 +24,7 @@ pub mod tool;
 mod topology;
 mod waiting;
 
+pub use check::{CheckOptions, Checker, Report};
 pub use client::Client;
 pub use error::LabError;
 pub use namespaces::Namespaces;

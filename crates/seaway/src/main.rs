@@ -9,6 +9,7 @@
 
 mod agent;
 mod apiserver;
+mod check;
 mod cleanup;
 mod controller;
 mod environment;
@@ -56,6 +57,8 @@ enum Command {
         #[command(subcommand)]
         command: Option<seaway_lab::cli::LabCommand>,
     },
+    /// Try every path of a cluster's Pod network, from its own nodes and Pods.
+    Check(check::CheckArgs),
     /// Small servers and clients to try a network with.
     #[command(subcommand)]
     Tool(seaway_lab::tool::ToolCommand),
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(*args),
         Command::ApiServer(args) => apiserver::run(args),
         Command::Controller(args) => controller::run(args),
+        Command::Check(args) => Ok(check::run(&args)),
         Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
         Command::Install(args) => install::run(&args),

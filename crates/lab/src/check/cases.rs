@@ -51,6 +51,18 @@ pub(crate) enum Path {
 }
 
 impl Path {
+    /// Whether one of its ends is a host outside of the cluster.
+    pub(super) fn needs_outside(self) -> bool {
+        matches!(
+            self,
+            Path::PodToOutside
+                | Path::OutsideToHostPort
+                | Path::OutsideToNodePort
+                | Path::OutsideToLocalNodePort
+                | Path::OutsideToLocalNodePortElsewhere
+        )
+    }
+
     /// For people.
     pub(crate) fn label(self) -> &'static str {
         match self {

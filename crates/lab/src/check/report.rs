@@ -1,5 +1,7 @@
 //! What the check found: one row a path, family and protocol, each with the exchanges behind it.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -8,23 +10,91 @@ use serde::Serialize;
 
 use super::cases::{Case, Path};
 use super::verdict::{NOT_REWRITTEN, REWRITTEN, judge};
-use crate::state::StateDir;
 use crate::tool::{ProbeKind, ProbeOutcome};
 use crate::topology::Network;
 
 /// The whole finding.
 #[derive(Debug, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     pub(crate) ok: bool,
-    /// How the lab's network is.
-    pub(crate) network: Network,
+    /// What was checked.
+    pub(crate) network: Subject,
     /// The smallest MTU of a Pod in bytes, if there is one.
     pub(crate) pod_mtu: Option<u32>,
     pub(crate) rows: Vec<Row>,
+    /// What else is to be known, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
     #[serde(skip)]
-    lab: String,
-    #[serde(skip)]
-    logs: PathBuf,
+    origin: Origin,
+}
+
+/// What was checked.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Subject {
+    /// A lab, and how its network is.
+    Lab(Network),
+    /// A cluster.
+    Cluster(ClusterFacts),
+}
+
+/// A cluster that was checked.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ClusterFacts {
+    /// Where its API is.
+    pub(crate) server: String,
+    /// The Namespace that everything was made in.
+    pub(crate) namespace: String,
+    /// Its nodes, and the Pods that were made on each.
+    pub(crate) nodes: BTreeMap<String, Vec<String>>,
+    /// The families that its Pods have.
+    pub(crate) families: Vec<Family>,
+}
+
+/// Where to look when something is wrong.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// At a lab's own logs, and from inside of its machines.
+    Lab {
+        /// Its name.
+        lab: String,
+        /// The folder of its logs.
+        logs: PathBuf,
+    },
+    /// At a cluster's nodes and objects.
+    Cluster {
+        /// The Namespace of what the check makes.
+        namespace: String,
+    },
+}
+
+impl From<Network> for Subject {
+    fn from(network: Network) -> Subject {
+        Subject::Lab(network)
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Lab(network) => network.fmt(f),
+            Subject::Cluster(facts) => facts.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ClusterFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let families: Vec<_> = self.families.iter().map(ToString::to_string).collect();
+        let nodes: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|(node, pods)| format!("{node} ({})", pods.join(", ")))
+            .collect();
+        let families = families.join(" and ");
+        write!(f, "{}, {families}, nodes {}", self.server, nodes.join(", "))
+    }
 }
 
 /// A path in one family and protocol.
@@ -37,6 +107,9 @@ pub(crate) struct Row {
     /// The middle one of the exchanges that went well.
     pub(crate) latency_us: Option<u64>,
     pub(crate) exchanges: Vec<Exchange>,
+    /// Why nothing of it was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_tried: Option<String>,
 }
 
 /// One exchange of a row.
@@ -58,15 +131,30 @@ pub(crate) struct Exchange {
 }
 
 impl Report {
-    pub(super) fn new(state: &StateDir, network: Network, pod_mtu: Option<u32>) -> Report {
+    pub(super) fn new(origin: Origin, network: Subject, pod_mtu: Option<u32>) -> Report {
         Report {
             ok: true,
             network,
             pod_mtu,
             rows: Vec::new(),
-            lab: state.name().to_string(),
-            logs: state.path().join("logs"),
+            notes: Vec::new(),
+            origin,
         }
+    }
+
+    /// For people: what was checked, a table, and what went wrong.
+    pub fn text(&self) -> String {
+        crate::cli::check_text(self)
+    }
+
+    /// Whether everything that was tried is right.
+    pub fn is_ok(&self) -> bool {
+        self.ok
+    }
+
+    /// Adds a row that cannot be tried.
+    pub(crate) fn add_untried(&mut self, case: &Case, why: &str) {
+        self.row(case).not_tried = Some(why.to_owned());
     }
 
     /// Adds an exchange that was tried.
@@ -134,28 +222,68 @@ impl Report {
     }
 
     fn hint(&self, case: &Case, error: &str) -> String {
-        let Report { lab, logs, .. } = self;
-        let exec = format!("seaway lab exec --name {lab} {}", case.from_node);
-        if error.contains(REWRITTEN) || error.contains(NOT_REWRITTEN) {
-            format!(
-                "look for a rule that translates addresses: `{exec} -- nft list ruleset`, or `iptables-save`"
-            )
+        let suspect = if error.contains(REWRITTEN) || error.contains(NOT_REWRITTEN) {
+            Suspect::Translation
         } else if error.contains("refused") && case.is_of_a_service() {
-            format!(
-                "see what the Service has, `seaway lab kubectl --name {lab} get endpointslices -A`, and where packets go: `{exec} -- seaway trace --help`"
-            )
+            Suspect::Service
         } else if error.contains("refused") {
-            format!(
-                "the server does not run: see `seaway lab status --name {lab}` and {}",
-                logs.display()
-            )
+            Suspect::Server
         } else {
-            let log = logs.join(format!("{}-agent.log", case.from_node));
+            Suspect::Node
+        };
+        match &self.origin {
+            Origin::Lab { lab, logs } => in_lab(&suspect, lab, logs, &case.from_node),
+            Origin::Cluster { namespace } => in_cluster(&suspect, namespace, &case.from_node),
+        }
+    }
+}
+
+/// What may be the matter.
+enum Suspect {
+    Translation,
+    Service,
+    Server,
+    Node,
+}
+
+fn in_lab(suspect: &Suspect, lab: &str, logs: &std::path::Path, node: &str) -> String {
+    let exec = format!("seaway lab exec --name {lab} {node}");
+    match suspect {
+        Suspect::Translation => format!(
+            "look for a rule that translates addresses: `{exec} -- nft list ruleset`, or `iptables-save`"
+        ),
+        Suspect::Service => format!(
+            "see what the Service has, `seaway lab kubectl --name {lab} get endpointslices -A`, and where packets go: `{exec} -- seaway trace --help`"
+        ),
+        Suspect::Server => format!(
+            "the server does not run: see `seaway lab status --name {lab}` and {}",
+            logs.display()
+        ),
+        Suspect::Node => {
+            let log = logs.join(format!("{node}-agent.log"));
             format!(
                 "look for rows that are not as planned: `{exec} -- seaway tables`, and at {}",
                 log.display()
             )
         }
+    }
+}
+
+fn in_cluster(suspect: &Suspect, namespace: &str, node: &str) -> String {
+    let keep = "check again with --keep";
+    match suspect {
+        Suspect::Translation => format!(
+            "look on {node} for a rule that translates addresses: `nft list ruleset`, or `iptables-save`"
+        ),
+        Suspect::Service => format!(
+            "{keep}, and see what the Service has: `kubectl get endpointslices -n {namespace}`; on {node}, `seaway trace` says where packets go"
+        ),
+        Suspect::Server => format!(
+            "{keep}, and see whether the server runs: `kubectl get pods -o wide -n {namespace}`"
+        ),
+        Suspect::Node => format!(
+            "look on {node} for rows that are not as planned, `seaway tables`, and for what its agent says: `kubectl logs -n seaway-system -l app.kubernetes.io/component=agent --prefix`"
+        ),
     }
 }
 
@@ -168,6 +296,7 @@ impl Row {
             ok: true,
             latency_us: None,
             exchanges: Vec::new(),
+            not_tried: None,
         }
     }
 
@@ -193,8 +322,6 @@ fn median(mut values: Vec<u64>) -> Option<u64> {
 /// A lab's report for tests of how it is shown.
 #[cfg(test)]
 pub(crate) mod samples {
-    use std::collections::BTreeMap;
-
     use super::super::cases::Wanted;
     use super::*;
 
@@ -232,8 +359,24 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn empty() -> Report {
-        let state = StateDir::of(&"seaway".parse().expect("valid"));
-        Report::new(&state, Network::default(), Some(1450))
+        let origin = Origin::Lab {
+            lab: "seaway".into(),
+            logs: "/run/seaway-lab/seaway/logs".into(),
+        };
+        Report::new(origin, Network::default().into(), Some(1450))
+    }
+
+    pub(crate) fn of_a_cluster() -> Report {
+        let facts = ClusterFacts {
+            server: "https://192.0.2.1:6443/".into(),
+            namespace: "seaway-check-a1b2c".into(),
+            nodes: BTreeMap::from([("n1".into(), vec!["pod-1-1".into(), "pod-1-2".into()])]),
+            families: Family::ALL.to_vec(),
+        };
+        let origin = Origin::Cluster {
+            namespace: facts.namespace.clone(),
+        };
+        Report::new(origin, Subject::Cluster(facts), Some(1450))
     }
 }
 

@@ -5,35 +5,29 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use seaway_model::Family;
 
 use super::cases::{Case, Path, SILENCE_MS, Wanted};
-use super::not_tried;
-use super::probes::probe;
+use super::hands::{Hands, Source};
+use super::probes::{self, job};
 use super::report::Report;
 use super::verdict::judge;
-use super::view::Exposed;
-use crate::agent_client::held_addresses;
-use crate::client::Client;
+use super::view::{Exposed, NodeView};
+use super::{Checked, not_tried};
 use crate::cluster::{CONTAINERS, Cluster, HostPort, ReadyPod};
 use crate::error::LabError;
-use crate::protocol::NodeStatus;
-use crate::tool::{ProbeJob, ProbeKind, ProbeOutcome};
+use crate::tool::{ProbeKind, ProbeOutcome};
 use crate::waiting::eventually;
 
 /// A container that was killed may have to wait for its turn.
-const COMES_BACK: Duration = Duration::from_secs(15);
-const MADE: Duration = Duration::from_secs(30);
-/// Longer than the grace that the Pod's containers have.
-const DELETED: Duration = Duration::from_secs(30);
+const COMES_BACK: Duration = Duration::from_secs(30);
 /// The first of the ports that checks use, each its own, so that two at once do not meet.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u32 = 10_000;
 
 /// The Pod of the trial, deleted at the end whatever happens.
 pub(super) struct Trial<'a> {
-    client: &'a Client,
+    hands: &'a dyn Hands,
     pod: Made<'a>,
     node: Vec<IpAddr>,
     pub(super) exposed: Exposed,
@@ -42,20 +36,22 @@ pub(super) struct Trial<'a> {
 /// Why there is no trial.
 pub(super) struct Failed {
     pub(super) case: Case,
-    pub(super) reason: String,
+    pub(super) reason: LabError,
 }
 
 /// A Pod that is deleted at the end.
 struct Made<'a> {
     cluster: &'a Cluster,
     ready: ReadyPod,
+    /// How long it may take to be gone.
+    limit: Duration,
     deleted: bool,
 }
 
 impl Drop for Made<'_> {
     fn drop(&mut self) {
         if !self.deleted
-            && let Err(e) = self.cluster.delete_pod(&self.ready.name, DELETED)
+            && let Err(e) = self.cluster.delete_pod(&self.ready.name, self.limit)
         {
             tracing::warn!("delete the Pod {} of the check: {e}", self.ready.name);
         }
@@ -64,26 +60,22 @@ impl Drop for Made<'_> {
 
 impl<'a> Trial<'a> {
     /// Makes the Pod on a node and waits until it is ready.
-    pub(super) fn begin(
-        client: &'a Client,
-        cluster: &'a Cluster,
-        node: &NodeStatus,
-    ) -> Result<Trial<'a>, Box<Failed>> {
+    pub(super) fn begin(checked: &Checked<'a>, node: &NodeView) -> Result<Trial<'a>, Box<Failed>> {
         let name = own_name();
-        Trial::try_begin(client, cluster, node, &name).map_err(|error| {
+        Trial::try_begin(checked, node, &name).map_err(|error| {
             Box::new(Failed {
                 case: no_case(&node.name, &name),
-                reason: error.to_string(),
+                reason: error,
             })
         })
     }
 
     fn try_begin(
-        client: &'a Client,
-        cluster: &'a Cluster,
-        node: &NodeStatus,
+        checked: &Checked<'a>,
+        node: &NodeView,
         name: &str,
     ) -> Result<Trial<'a>, LabError> {
+        let (hands, cluster) = (checked.hands, checked.cluster);
         let port = own_port();
         let leads = HostPort {
             port,
@@ -98,14 +90,21 @@ impl<'a> Trial<'a> {
         let mut pod = Made {
             cluster,
             ready: bare,
+            limit: hands.made(),
             deleted: false,
         };
-        pod.ready = cluster.await_pod(name, MADE)?;
-        let exposed = Exposed::of(client, &pod.ready, port)?;
+        pod.ready = cluster.await_pod(name, hands.made())?;
+        let view = hands.look_at(cluster.home(), &pod.ready)?;
+        pod.ready.addresses.clone_from(&view.addresses);
+        let exposed = Exposed {
+            pod: view,
+            node: pod.ready.node.clone(),
+            port,
+        };
         Ok(Trial {
-            client,
+            hands,
             pod,
-            node: node.addresses.iter().map(IpNet::addr).collect(),
+            node: node.addresses.clone(),
             exposed,
         })
     }
@@ -138,8 +137,7 @@ impl Trial<'_> {
     /// Kills the Pod's first container and waits until it runs again, with the Pod unchanged.
     fn kill_and_await(&self) -> Result<(), LabError> {
         let container = CONTAINERS[0].name;
-        self.client
-            .kill(&format!("{}/{container}", self.pod.ready.name), 9)?;
+        self.hands.end_container(&self.pod.ready.name, container)?;
         let mut last = Ok(());
         let back = eventually(COMES_BACK, || {
             last = self.is_back(container);
@@ -160,14 +158,14 @@ impl Trial<'_> {
             .pod
             .cluster
             .await_pod(&self.pod.ready.name, COMES_BACK)?;
-        (now.addresses == self.pod.ready.addresses)
-            .then_some(())
-            .ok_or_else(|| {
-                LabError::Request(format!(
-                    "the Pod had {:?}, now it has {:?}",
-                    self.pod.ready.addresses, now.addresses
-                ))
-            })
+        let before = &self.pod.ready.addresses;
+        let is_same = before.iter().all(|a| now.addresses.contains(a));
+        is_same.then_some(()).ok_or_else(|| {
+            LabError::Request(format!(
+                "the Pod had {:?}, now it has {:?}",
+                self.pod.ready.addresses, now.addresses
+            ))
+        })
     }
 
     fn await_answer(&self, case: &Case) -> ProbeOutcome {
@@ -180,7 +178,10 @@ impl Trial<'_> {
     }
 
     fn delete(&mut self, report: &mut Report) {
-        let deleted = self.pod.cluster.delete_pod(&self.pod.ready.name, DELETED);
+        let deleted = self
+            .pod
+            .cluster
+            .delete_pod(&self.pod.ready.name, self.pod.limit);
         self.pod.deleted = true;
         for address in &self.pod.ready.addresses {
             let case = self.case(Path::DeletedPod, *address);
@@ -197,20 +198,22 @@ impl Trial<'_> {
 
     /// The node itself refuses what nobody listens to.
     fn closed(&self, report: &mut Report) {
-        for address in &self.node {
-            for kind in [ProbeKind::Tcp, ProbeKind::Udp] {
-                let mut case = self.case(Path::ClosedHostPort, *address);
-                case.kind = kind;
-                case.target = (*address, self.exposed.port).into();
-                case.wanted = Wanted::Refusal;
-                let verdict = self.try_ask(&case, SILENCE_MS);
-                let verdict = verdict.and_then(|outcome| judge(&case, &outcome));
-                report.add_plain(&case, verdict);
-            }
+        let of = |address: &IpAddr, kind| {
+            let mut case = self.case(Path::ClosedHostPort, *address);
+            case.kind = kind;
+            case.target = (*address, self.exposed.port).into();
+            case.wanted = Wanted::Refusal;
+            case
+        };
+        let kinds = [ProbeKind::Tcp, ProbeKind::Udp];
+        let cases = self.node.iter().flat_map(|a| kinds.map(|kind| of(a, kind)));
+        let cases = cases.collect();
+        for (case, outcome) in probes::run_within(self.hands, cases, |_| SILENCE_MS) {
+            report.add_plain(&case, judge(&case, &outcome));
         }
     }
 
-    /// Free means that nobody answers there and that the agent does not hold it.
+    /// Free means that the Pod does not answer there and that the node does not keep it.
     fn is_free(&self, case: &Case) -> Result<(), String> {
         let address = case.target.ip();
         let outcome = self.try_ask(case, SILENCE_MS)?;
@@ -220,18 +223,11 @@ impl Trial<'_> {
                 outcome.host.unwrap_or_default()
             ));
         }
-        let node = self
-            .client
-            .enter(&self.pod.ready.node)
-            .map_err(|e| e.to_string())?;
-        let held = held_addresses(&node).map_err(|e| e.to_string())?;
-        if held.contains(&address) {
-            return Err(format!(
-                "the agent of {} still holds {address}",
-                self.pod.ready.node
-            ));
+        let node = &self.pod.ready.node;
+        match self.hands.holds(node, address).map_err(|e| e.to_string())? {
+            true => Err(format!("the agent of {node} still holds {address}")),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Tries the case from the Pod's node.
@@ -242,14 +238,12 @@ impl Trial<'_> {
 
     /// The same; an error says that it could not be tried.
     fn try_ask(&self, case: &Case, timeout_ms: u64) -> Result<ProbeOutcome, String> {
-        let job = ProbeJob {
-            timeout_ms,
-            ..ProbeJob::new(0, case.kind, case.target)
+        let source = Source {
+            name: case.from.clone(),
+            in_container: false,
         };
-        let node = self.client.enter(&self.pod.ready.node);
-        let outcomes = node.and_then(|node| probe(&node, &[job]));
-        let mut outcomes = outcomes.map_err(|e| e.to_string())?;
-        let outcome = outcomes.remove(&0);
+        let outcomes = self.hands.probe(&source, &[job(0, case, timeout_ms)]);
+        let outcome = outcomes.map_err(|e| e.to_string())?.remove(&0);
         outcome.ok_or_else(|| "the probe gave no answer".to_owned())
     }
 

@@ -28,9 +28,17 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn text(report: &Report) -> String {
+/// The report for people.
+pub(crate) fn text(report: &Report) -> String {
     let failures = failures(report).join("\n");
-    let parts = [header(report), rows(report), failures, summary(report)];
+    let notes = report.notes.join("\n");
+    let parts = [
+        header(report),
+        rows(report),
+        failures,
+        notes,
+        summary(report),
+    ];
     parts
         .iter()
         .filter(|part| !part.is_empty())
@@ -66,7 +74,11 @@ fn rows(report: &Report) -> String {
 
 fn line(row: &Row) -> [Cell; 7] {
     let example = row.example();
-    let way = example.map_or(String::new(), |e| format!("{} -> {}", e.from, e.to));
+    let way = match (example, &row.not_tried) {
+        (Some(e), _) => format!("{} -> {}", e.from, e.to),
+        (None, Some(why)) => why.clone(),
+        (None, None) => String::new(),
+    };
     let latency = row.latency_us.map_or("-".to_owned(), milliseconds);
     [
         Cell::new(row.path.label()),
@@ -81,6 +93,9 @@ fn line(row: &Row) -> [Cell; 7] {
 
 fn result(row: &Row) -> Cell {
     let total = row.exchanges.len();
+    if row.not_tried.is_some() && total == 0 {
+        return Cell::new("not tried").fg(Color::Yellow);
+    }
     match row.failed() {
         0 => Cell::new(format!("ok {total}/{total}")).fg(Color::Green),
         failed => Cell::new(format!("FAILED {failed}/{total}")).fg(Color::Red),
@@ -142,10 +157,15 @@ fn failure(row: &Row, exchange: &Exchange) -> String {
 
 fn summary(report: &Report) -> String {
     let failed = report.rows.iter().filter(|row| !row.ok).count();
-    let total = report.rows.len();
+    let is_tried = |row: &&Row| !row.exchanges.is_empty();
+    let tried = report.rows.iter().filter(is_tried).count();
+    let rest = match report.rows.len() - tried {
+        0 => String::new(),
+        rest => format!(", {rest} not tried"),
+    };
     match failed {
-        0 => format!("all {total} rows ok"),
-        _ => format!("{failed} of {total} rows FAILED"),
+        0 => format!("all {tried} rows ok{rest}"),
+        _ => format!("{failed} of {tried} rows FAILED{rest}"),
     }
 }
 
@@ -177,7 +197,7 @@ fn milliseconds(us: u64) -> String {
 mod tests {
     use super::*;
     use crate::check::Path;
-    use crate::check::samples::{case, empty, good};
+    use crate::check::samples::{case, empty, good, of_a_cluster};
     use crate::tool::ProbeOutcome;
 
     #[test]
@@ -220,5 +240,24 @@ hint: look for rows that are not as planned: `seaway lab exec --name seaway node
 
 1 of 1 rows FAILED";
         assert_eq!(text(&report), expected);
+    }
+
+    #[test]
+    fn what_cannot_be_tried_in_a_cluster_is_said() {
+        let mut report = of_a_cluster();
+        let good_one = case(Path::PodToPodSameNode, Family::V4, ProbeKind::Tcp);
+        report.add(&good_one, &good(&good_one));
+        let beyond = case(Path::PodToOutside, Family::V4, ProbeKind::Tcp);
+        report.add_untried(&beyond, "no host outside of the cluster");
+        let expected = "\
+https://192.0.2.1:6443/, IPv4 and IPv6, nodes n1 (pod-1-1, pod-1-2), Pods' MTU 1450
+
+PATH                   FAMILY  PROTOCOL  RESULT     FOR EXAMPLE                     SERVER SAW           LATENCY
+Pod -> Pod, same node  IPv4    TCP       ok 1/1     pod-1-1 -> pod-2-1              10.244.1.2, its own  0.12 ms
+Pod -> outside         IPv4    TCP       not tried  no host outside of the cluster  -                    -
+
+all 1 rows ok, 1 not tried";
+        assert_eq!(text(&report), expected);
+        assert!(report.is_ok());
     }
 }

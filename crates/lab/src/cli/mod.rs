@@ -17,6 +17,8 @@ mod terminal;
 mod tree;
 mod up;
 
+pub(crate) use check::text as check_text;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;

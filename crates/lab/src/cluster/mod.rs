@@ -1,7 +1,12 @@
 //! What a lab itself asks of its API server: its first Pods, and the Pods that `lab pod` and
 //! `lab check` make. A blocking front for code without a runtime; it decides nothing.
 
+mod recipe;
+mod remote;
 mod workloads;
+
+pub(crate) use recipe::{CLIENT, MANAGED_BY, ORDER, Recipe};
+pub(crate) use remote::takes_servers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -12,14 +17,12 @@ use std::time::Duration;
 
 use futures_util::{AsyncReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, LogParams, PostParams};
+use kube::api::{DeleteParams, LogParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use seaway_api::Access;
-use serde_json::json;
 
 use crate::error::{Context, LabError};
-use crate::topology::POD_NAMESPACE;
 
 /// Pods with this label run the server that `lab check` asks, in a container of each name.
 pub(crate) const CHECK_LABEL: &str = "lab.seaway.dev/check";
@@ -77,21 +80,29 @@ pub(crate) struct PodLog {
 pub(crate) struct Cluster {
     runtime: tokio::runtime::Runtime,
     client: Client,
+    /// The Namespace of its single Pods, and how Pods are made.
+    home: String,
+    pub(crate) recipe: Recipe,
 }
 
 impl Cluster {
     /// Connects as the kubeconfig file says. Nothing is asked yet.
     pub(crate) fn open(kubeconfig: &Path) -> Result<Cluster, LabError> {
-        seaway_api::install_crypto();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .during("start", || "an async runtime".to_owned())?;
-        let source = Access::file(kubeconfig);
-        let client = runtime
-            .block_on(async { seaway_api::client(&source) })
-            .map_err(|e| LabError::Api(e.to_string()))?;
-        Ok(Cluster { runtime, client })
+        Cluster::connect(&Access::file(kubeconfig))
+    }
+
+    /// The same cluster, whose single Pods are in a Namespace of their own, made as `recipe` says.
+    pub(crate) fn at_home_in(self, home: &str, recipe: Recipe) -> Cluster {
+        Cluster {
+            home: home.to_owned(),
+            recipe,
+            ..self
+        }
+    }
+
+    /// The Namespace of its single Pods.
+    pub(crate) fn home(&self) -> &str {
+        &self.home
     }
 
     /// Waits until the API server answers.
@@ -153,10 +164,8 @@ impl Cluster {
         name: &str,
         host_port: Option<HostPort>,
     ) -> Result<(), LabError> {
-        let pod = manifest(node, name, host_port)?;
-        let made = self.wait(self.pods().create(&PostParams::default(), &pod));
-        made.map(drop)
-            .map_err(|e| refused("create", "Pod", name, &e))
+        let pod = self.recipe.pod(node, name, host_port);
+        self.create::<Pod>(&self.home, pod).map(drop)
     }
 
     /// Asks for the end of a Pod. One that is not there is gone.
@@ -217,7 +226,10 @@ impl Cluster {
                         waiting.remove(name.as_str());
                         tell(pod)?;
                     }
-                    Err(why) => *state = why,
+                    Err(why) => {
+                        fail_if_hopeless(&pod)?;
+                        *state = why;
+                    }
                 }
             }
             Ok(())
@@ -285,7 +297,7 @@ impl Cluster {
     }
 
     fn pods(&self) -> Api<Pod> {
-        Api::namespaced(self.client.clone(), POD_NAMESPACE)
+        Api::namespaced(self.client.clone(), &self.home)
     }
 
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
@@ -301,9 +313,13 @@ impl Cluster {
 fn refused(operation: &str, kind: &str, name: &str, error: &kube::Error) -> LabError {
     let reason = match error {
         kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        other => seaway_api::describe(other),
     };
-    LabError::Api(format!("{operation} the {kind} {name}: {reason}"))
+    let what = match name {
+        "" => format!("all {kind}"),
+        name => format!("the {kind} {name}"),
+    };
+    LabError::Api(format!("{operation} {what}: {reason}"))
 }
 
 fn watch_failed(what: &str, error: &watcher::Error) -> LabError {
@@ -327,7 +343,7 @@ fn late(what: &str, limit: Duration, hint: &str) -> LabError {
     }
 }
 
-/// The Pod as far as it matters here, or why it is not ready yet.
+/// The Pod, or why it is not ready yet.
 fn ready(pod: &Pod) -> Result<ReadyPod, String> {
     let status = pod.status.clone().unwrap_or_default();
     let conditions = status.conditions.unwrap_or_default();
@@ -337,8 +353,17 @@ fn ready(pod: &Pod) -> Result<ReadyPod, String> {
     if !is_ready {
         return Err(waiting_for(pod));
     }
-    let addresses = status.pod_ips.unwrap_or_default();
-    Ok(ReadyPod {
+    Ok(about(pod))
+}
+
+/// The Pod as far as it matters here.
+fn about(pod: &Pod) -> ReadyPod {
+    let addresses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.pod_ips.clone());
+    let addresses = addresses.unwrap_or_default();
+    ReadyPod {
         name: pod.name_any(),
         node: pod
             .spec
@@ -346,7 +371,7 @@ fn ready(pod: &Pod) -> Result<ReadyPod, String> {
             .and_then(|s| s.node_name.clone())
             .unwrap_or_default(),
         addresses: addresses.iter().filter_map(|a| a.ip.parse().ok()).collect(),
-    })
+    }
 }
 
 /// What a Pod waits for, as its status says it.
@@ -369,47 +394,50 @@ fn waiting_for(pod: &Pod) -> String {
     }
 }
 
-/// A Pod of two servers, as a user could have written it.
-fn manifest(node: &str, name: &str, host_port: Option<HostPort>) -> Result<Pod, LabError> {
-    let ports = |container: &Container| {
-        let mut ports = vec![json!({"containerPort": container.http})];
-        if let Some(HostPort { port, to }) = host_port.filter(|open| open.to == container.echo) {
-            let over =
-                |protocol| json!({"containerPort": to, "hostPort": port, "protocol": protocol});
-            ports.extend(["TCP", "UDP"].map(over));
-        }
-        ports
-    };
-    let container = |container: &Container| {
-        let [http, echo] = [container.http, container.echo].map(|port| port.to_string());
-        json!({
-            "name": container.name,
-            "image": "seaway",
-            "args": ["serve", "--http", http, "--echo", echo],
-            "ports": ports(container),
-            "readinessProbe": {
-                "tcpSocket": {"port": container.echo},
-                "periodSeconds": 1,
-            },
-        })
-    };
-    let pod = json!({
-        "metadata": {"name": name, "namespace": POD_NAMESPACE, "labels": {CHECK_LABEL: SERVES}},
-        "spec": {
-            "nodeName": node,
-            "terminationGracePeriodSeconds": 1,
-            "containers": CONTAINERS.iter().map(container).collect::<Vec<_>>(),
-        },
+/// Reasons that do not pass by themselves.
+const HOPELESS: [&str; 4] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+];
+
+/// An error if a Pod waits for what waiting does not bring, or was refused by its node.
+fn fail_if_hopeless(pod: &Pod) -> Result<(), LabError> {
+    let status = pod.status.clone().unwrap_or_default();
+    let name = pod.name_any();
+    if status.phase.as_deref() == Some("Failed") {
+        let reason = status.reason.unwrap_or_default();
+        let message = status.message.unwrap_or_default();
+        return Err(LabError::Api(format!(
+            "the Pod {name} has failed: {reason}: {message}"
+        )));
+    }
+    let mut waiting = status.container_statuses.iter().flatten();
+    let is_hopeless = waiting.any(|container| {
+        let state = container.state.as_ref();
+        let waiting = state.and_then(|state| state.waiting.as_ref());
+        let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+        reason.is_some_and(|reason| HOPELESS.contains(&reason))
     });
-    serde_json::from_value(pod).map_err(|e| LabError::Api(format!("the Pod {name}: {e}")))
+    match is_hopeless {
+        true => {
+            let why = waiting_for(pod);
+            Err(LabError::Api(format!("the Pod {name}: {why}")))
+        }
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn pod(status: serde_json::Value) -> Pod {
-        let mut pod = manifest("node1", "a", None).expect("valid");
+        let pod = Recipe::Lab.pod("node1", "a", None);
+        let mut pod: Pod = serde_json::from_value(pod).expect("valid");
         pod.status = Some(serde_json::from_value(status).expect("valid"));
         pod
     }
@@ -446,8 +474,14 @@ mod tests {
             "name": "main", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ErrImagePull", "message": "no registry"}},
         }]});
-        let why = ready(&pod(status)).expect_err("not ready");
+        let why = ready(&pod(status.clone())).expect_err("not ready");
         assert_eq!(why, "main: ErrImagePull: no registry");
+        let refused = fail_if_hopeless(&pod(status)).expect_err("hopeless");
+        assert_eq!(
+            refused.to_string(),
+            "the Pod a: main: ErrImagePull: no registry"
+        );
+        assert!(fail_if_hopeless(&pod(json!({"phase": "Pending"}))).is_ok());
         assert_eq!(ready(&pod(json!({}))).expect_err("no"), "it is Pending");
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -18,16 +18,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Cluster, ReadyPod, late, ready, refused, watch_failed};
+use super::{Cluster, ReadyPod, fail_if_hopeless, late, ready, refused, watch_failed};
 use crate::error::LabError;
+
+/// How long a new Namespace may take to have what Pods need, and how often that is tried.
+const ACCOUNT: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Pods of a Namespace by name, as they are now.
 type Pods = BTreeMap<String, Pod>;
 
 impl Cluster {
     /// Makes a Namespace.
-    pub(crate) fn create_namespace(&self, name: &str) -> Result<(), LabError> {
-        let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))
+    pub(crate) fn create_namespace(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), LabError> {
+        let metadata = json!({"name": name, "labels": labels});
+        let namespace = serde_json::from_value(json!({"metadata": metadata}))
             .map_err(|e| LabError::Api(format!("the Namespace {name}: {e}")))?;
         let api: Api<Namespace> = Api::all(self.client.clone());
         self.wait(api.create(&PostParams::default(), &namespace))
@@ -67,8 +76,18 @@ impl Cluster {
         let object: K = serde_json::from_value(manifest)
             .map_err(|e| LabError::Api(format!("a {kind} that the lab makes: {e}")))?;
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        self.wait(api.create(&PostParams::default(), &object))
-            .map_err(|e| refused("create", &kind, &object.name_any(), &e))
+        let made = self.wait(async {
+            let end = Instant::now() + ACCOUNT;
+            loop {
+                match api.create(&PostParams::default(), &object).await {
+                    Err(e) if lacks_account(&e) && Instant::now() < end => {
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                    made => return made,
+                }
+            }
+        });
+        made.map_err(|e| refused("create", &kind, &object.name_any(), &e))
     }
 
     /// Asks for the end of a Deployment and of its Pods.
@@ -117,8 +136,13 @@ impl Cluster {
         limit: Duration,
     ) -> Result<Vec<ReadyPod>, LabError> {
         let mut found = Vec::new();
+        let mut hopeless = None;
         let what = format!("{count} ready Pods with {selector}");
         self.watch_pods(namespace, selector, &what, limit, |pods| {
+            hopeless = pods.values().find_map(|pod| fail_if_hopeless(pod).err());
+            if hopeless.is_some() {
+                return Ok(());
+            }
             let ready = pods.values().map(ready);
             found = ready.filter_map(Result::ok).collect();
             match found.len() >= count {
@@ -126,7 +150,7 @@ impl Cluster {
                 false => Err(pods.iter().map(why_not_ready).collect()),
             }
         })?;
-        Ok(found)
+        hopeless.map_or(Ok(found), Err)
     }
 
     /// Waits until none of these Pods is left.
@@ -196,6 +220,12 @@ impl Cluster {
     fn deployments(&self, namespace: &str) -> Api<Deployment> {
         Api::namespaced(self.client.clone(), namespace)
     }
+}
+
+/// Whether a Pod was refused since its Namespace is so new that it lacks its service account.
+fn lacks_account(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status)
+        if status.code == 403 && status.message.contains("error looking up service account"))
 }
 
 fn why_not_ready((name, pod): (&String, &Pod)) -> String {

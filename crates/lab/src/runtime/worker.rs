@@ -159,7 +159,17 @@ impl Worker {
         match news {
             News::Input(input) => self.step(input),
             News::Pod(pod) => {
+                let told = |pod: &Pod| {
+                    (
+                        pod.metadata.labels.clone(),
+                        pod.metadata.annotations.clone(),
+                    )
+                };
+                let differs = told(&self.pod) != told(&pod);
                 self.pod = pod;
+                if differs {
+                    self.refresh();
+                }
                 self.observe();
                 let mut actions = self.step(Input::Changed(Box::new(Plan::of(&self.pod))));
                 actions.extend(self.ending());
@@ -175,9 +185,7 @@ impl Worker {
                 self.step(Input::End(Duration::ZERO))
             }
             News::Referred => {
-                if self.sandbox.is_some() && volumes::are_followed(&self.pod) {
-                    self.hands.refresh(self.pod.clone());
-                }
+                self.refresh();
                 self.step(Input::Nudged)
             }
             News::Sandbox(result) => self.sandbox_created(result),
@@ -199,6 +207,13 @@ impl Worker {
                 })
             }
             News::Exited { member, run, exit } => self.exited(Run { member, run }, exit),
+        }
+    }
+
+    /// Brings volumes up to date with what they are made from.
+    fn refresh(&self) {
+        if self.sandbox.is_some() && volumes::are_followed(&self.pod) {
+            self.hands.refresh(self.pod.clone());
         }
     }
 

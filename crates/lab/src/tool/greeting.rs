@@ -1,6 +1,7 @@
 //! What the server says about itself and about who asked.
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +60,19 @@ impl Greeting {
     }
 }
 
-/// The host's name, as programs of the Pod see it.
+/// What the server calls itself, if it has been told.
+static NAME: OnceLock<String> = OnceLock::new();
+
+/// Has this process call itself so from now on.
+pub(super) fn call_itself(name: &str) {
+    NAME.get_or_init(|| name.to_owned());
+}
+
+/// What this process calls itself: the host's name, as programs of the Pod see it, unless told.
 pub(super) fn host_name() -> String {
+    if let Some(name) = NAME.get() {
+        return name.clone();
+    }
     match nix::unistd::gethostname() {
         Ok(name) => name.to_string_lossy().into_owned(),
         Err(_) => "unknown".to_owned(),

@@ -150,7 +150,8 @@ pub(super) fn run(args: &LoadArgs) -> io::Result<LoadReport> {
     run_until(args, &stop)
 }
 
-fn run_until(args: &LoadArgs, stop: &Stop) -> io::Result<LoadReport> {
+/// The same, until the flag is raised.
+pub(super) fn run_until(args: &LoadArgs, stop: &Stop) -> io::Result<LoadReport> {
     let load = Load {
         args,
         stop,

@@ -5,6 +5,7 @@
 
 mod ending;
 mod fetch;
+mod follow;
 mod greeting;
 mod http;
 mod load;
@@ -20,6 +21,7 @@ mod udp_echo;
 mod until;
 
 pub use fetch::{FetchArgs, FetchError};
+pub use follow::{FollowArgs, Order, Told};
 pub use greeting::{Greeting, Seen};
 pub use load::{LoadArgs, LoadReport};
 pub use lookup::{Data, Found, LookupArgs, LookupError, Record, RecordKind};
@@ -52,6 +54,9 @@ pub enum ToolCommand {
     Stream(StreamArgs),
     /// Run the probes that standard input describes, one JSON object a line.
     Probe(ProbeArgs),
+    /// Do what a file says, order after order: probes, loads.
+    #[command(hide = true)]
+    Follow(FollowArgs),
     /// Do nothing, so that a Pod's namespaces stay alive.
     #[command(hide = true)]
     Pause,
@@ -80,6 +85,7 @@ pub fn run(command: ToolCommand) -> anyhow::Result<ExitCode> {
             let input = io::BufReader::new(io::stdin());
             probe::run(&args, input, io::stdout()).context("run the probes")?;
         }
+        ToolCommand::Follow(args) => follow::run(&args).context("follow orders")?,
         ToolCommand::Pause => pause::run(),
     };
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -13,7 +14,7 @@ use clap::Args;
 use thiserror::Error;
 
 use super::ending::end_when_asked;
-use super::greeting::{Greeting, Seen, host_name};
+use super::greeting::{Greeting, Seen, call_itself, host_name};
 use super::http::{self, Request};
 use super::sctp;
 use super::udp_echo::UdpEcho;
@@ -21,6 +22,8 @@ use super::udp_echo::UdpEcho;
 const MAX_CONNECTIONS: usize = 256;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How often the file that ends a server is looked for.
+const END_FILE_LOOK: Duration = Duration::from_millis(100);
 const STACK_BYTES: usize = 256 * 1024;
 
 /// Ports of the server.
@@ -38,6 +41,12 @@ pub struct ServeArgs {
     /// When asked to end, go on serving for so long, as a server does that lets its clients leave.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     pub linger_ms: u64,
+    /// What the server calls itself, instead of the host's name.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// End, as if something went wrong, as soon as there is such a file; it is removed first.
+    #[arg(long, value_name = "FILE")]
+    pub end_file: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -49,6 +58,8 @@ impl ServeArgs {
             echo,
             sctp: None,
             linger_ms: 0,
+            name: None,
+            end_file: None,
         }
     }
 }
@@ -76,6 +87,12 @@ fn hint(cause: &io::Error) -> &'static str {
 /// Serves until the process ends.
 pub(super) fn run(args: &ServeArgs) -> Result<(), ServeError> {
     end_when_asked(Duration::from_millis(args.linger_ms));
+    if let Some(name) = &args.name {
+        call_itself(name);
+    }
+    if let Some(path) = args.end_file.clone() {
+        thread::spawn(move || end_at(&path));
+    }
     let server = Server::bind(args)?;
     let [http, echo] = [&server.http, &server.echo].map(TcpListener::local_addr);
     if let (Ok(http), Ok(echo)) = (http, echo) {
@@ -83,6 +100,16 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), ServeError> {
         let _ = writeln!(io::stdout(), "{}: http {http}, echo {echo}", host_name());
     }
     server.run()
+}
+
+/// Ends this process when the file comes. Who looks after it starts it again, and finds none.
+fn end_at(path: &Path) {
+    loop {
+        if std::fs::remove_file(path).is_ok() {
+            std::process::exit(1);
+        }
+        thread::sleep(END_FILE_LOOK);
+    }
 }
 
 /// The sockets of the server.

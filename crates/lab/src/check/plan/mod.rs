@@ -38,16 +38,20 @@ struct End<'a> {
 
 impl<'a> End<'a> {
     fn node(node: &'a NodeView) -> End<'a> {
-        End::machine(&node.name, &node.addresses)
+        End::machine(&node.name, &node.addresses, node.echo)
     }
 
-    fn machine(name: &'a str, addresses: &'a [IpAddr]) -> End<'a> {
+    fn outside(view: &'a View) -> End<'a> {
+        End::machine(OUTSIDE, &view.outside, NODE_PORTS.1)
+    }
+
+    fn machine(name: &'a str, addresses: &'a [IpAddr], port: u16) -> End<'a> {
         End {
             name,
             host: name,
             node: name,
             addresses,
-            port: NODE_PORTS.1,
+            port,
             mtu: 0,
         }
     }
@@ -96,14 +100,14 @@ pub(super) fn plan(view: &View, pairs: Pairs) -> Vec<Case> {
         let others: Vec<&NodeView> = neighbours(&view.nodes, at, pairs);
         plan.within_node(node, pairs);
         if let Some(pod) = node.pods.first() {
-            plan.pod_outwards(End::pod(&node.name, pod), node, &others, &view.outside);
+            plan.pod_outwards(End::pod(&node.name, pod), node, &others, End::outside(view));
         }
         plan.node_outwards(node, &others);
         if let Some(exposed) = view.exposed.as_ref().filter(|e| e.node == node.name) {
             plan.host_port(exposed, node, &others);
             let outside = End {
                 node: &node.name,
-                ..End::machine(OUTSIDE, &view.outside)
+                ..End::outside(view)
             };
             let port = End::host_port(node, exposed);
             plan.add(Path::OutsideToHostPort, outside, port, &SMALL);
@@ -152,7 +156,7 @@ impl Plan {
         pod: End<'_>,
         node: &NodeView,
         others: &[&NodeView],
-        outside: &[IpAddr],
+        outside: End<'_>,
     ) {
         self.add(Path::PodToOwnNode, pod, End::node(node), &SMALL);
         for other in others {
@@ -162,7 +166,6 @@ impl Plan {
                 self.add(Path::PodToPodOtherNode, pod, peer, &SMALL_AND_LARGE);
             }
         }
-        let outside = End::machine(OUTSIDE, outside);
         self.add_seen(Path::PodToOutside, pod, outside, &SMALL, &node.addresses);
     }
 
@@ -306,6 +309,7 @@ mod tests {
     pub(super) fn view(nodes: usize, pods: usize) -> View {
         let node = |n| NodeView {
             name: format!("node{n}"),
+            echo: NODE_PORTS.1,
             addresses: addresses(format!("172.18.0.{n}"), format!("fd00:5ea::{n}")),
             stand_ins: addresses("169.254.83.83".into(), "fd5e:a83::83".into()),
             bridged: false,
@@ -314,6 +318,7 @@ mod tests {
         View {
             nodes: (1..=nodes).map(node).collect(),
             outside: addresses("203.0.113.10".into(), "2001:db8::10".into()),
+            reaches_outside: true,
             exposed: Some(Exposed {
                 pod: pod(1, 99),
                 node: "node1".into(),

@@ -135,7 +135,10 @@ impl Plan<'_> {
             true => [&pod.addresses[..], &node.all_own()].concat(),
             false => pod.addresses.clone(),
         };
-        let kinds = [ProbeKind::Tcp, ProbeKind::Udp, ProbeKind::Sctp];
+        let kinds: &[ProbeKind] = match self.staged.sctp {
+            true => &[ProbeKind::Tcp, ProbeKind::Udp, ProbeKind::Sctp],
+            false => &BOTH,
+        };
         let to_web = |path, kinds: &[_]| {
             let found = Try::service(path, web, kinds);
             found.sees(&seen).wants(self.any())
@@ -146,7 +149,7 @@ impl Plan<'_> {
         };
         let srv = format!("_tcp._tcp.{}", web.domain);
         let mut all = vec![
-            to_web(Path::PodToClusterIp, &kinds),
+            to_web(Path::PodToClusterIp, kinds),
             to_web(Path::Spread, &[ProbeKind::TcpMany, ProbeKind::UdpMany])
                 .wants(Wanted::AllOf(self.staged.web_hosts.clone())),
             Try::service(Path::Affinity, sticky, &[ProbeKind::TcpMany])
@@ -299,6 +302,7 @@ mod tests {
             lone: service("lone", 5, Some([30_003, 30_004])),
             lone_pod: pod(1, 90),
             lone_node: "node1".into(),
+            sctp: true,
         }
     }
 

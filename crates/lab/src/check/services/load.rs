@@ -1,51 +1,8 @@
-//! A client that keeps asking while something happens, in a process of its own inside a source's
-//! namespaces; and whether all that it asked was answered.
+//! Whether all that clients asked for while something happened was answered. Pure.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
 
-use super::super::cases::Case;
-use crate::client::Client;
-use crate::error::{Context, LabError};
-use crate::node_files::program;
-use crate::tool::{LoadReport, ProbeKind};
-
-/// Time from one request to the next.
-const INTERVAL_MS: &str = "20";
-
-/// A client that asks.
-pub(super) struct Load(Child);
-
-impl Load {
-    /// Begins to ask as a case says.
-    pub(super) fn begin(client: &Client, case: &Case) -> Result<Load, LabError> {
-        let path = program("seaway");
-        let mut command = Command::new(&path);
-        let kind = match case.kind {
-            ProbeKind::Udp => "udp",
-            _ => "tcp",
-        };
-        command
-            .args(["tool", "load", &case.target.to_string(), "--kind", kind])
-            .args(["--interval-ms", INTERVAL_MS, "--until-stdin-closes"])
-            .args(["--output", "json"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let namespaces = client.enter(&case.from)?;
-        let child = namespaces.run(|| command.spawn())?.on("start", &path)?;
-        Ok(Load(child))
-    }
-
-    /// Ends it, and gives what came of it.
-    pub(super) fn end(mut self) -> Result<LoadReport, String> {
-        // The end of its input tells it.
-        drop(self.0.stdin.take());
-        let output = self.0.wait_with_output().map_err(|e| e.to_string())?;
-        serde_json::from_slice(&output.stdout)
-            .map_err(|e| format!("the load's report is not understood: {e}"))
-    }
-}
+use crate::tool::LoadReport;
 
 /// Everything must have been answered, by old servers and by new ones.
 pub(super) fn judge(report: &LoadReport, old: &BTreeSet<String>) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::CONTAINERS;
+use crate::cluster::{CONTAINERS, Recipe};
 
 /// The port of every Service.
 pub(super) const PORT: u16 = 80;
@@ -23,70 +23,66 @@ pub(super) enum Behind<'a> {
 }
 
 /// A Service, with ports of nodes or without.
-pub(super) fn service(name: &str, behind: Behind<'_>, with_node_ports: bool) -> Value {
+pub(super) fn service(
+    recipe: &Recipe,
+    name: &str,
+    behind: Behind<'_>,
+    with_node_ports: bool,
+) -> Value {
     let app = match behind {
         Behind::Pods(app) => app,
         Behind::Nothing => "nothing-has-this-label",
     };
     let port = |name: &str, protocol: &str| json!({"name": name, "protocol": protocol, "port": PORT, "targetPort": CONTAINERS[0].echo});
+    let mut ports = vec![port(TCP, "TCP"), port(UDP, "UDP")];
+    if recipe.tries_sctp() {
+        ports.push(port(SCTP, "SCTP"));
+    }
     json!({
         "metadata": {"name": name},
         "spec": {
             "type": if with_node_ports { "NodePort" } else { "ClusterIP" },
             "ipFamilyPolicy": "PreferDualStack",
             "selector": {"app": app},
-            "ports": [port(TCP, "TCP"), port(UDP, "UDP"), port(SCTP, "SCTP")],
+            "ports": ports,
         },
     })
 }
 
 /// A Service that keeps each client at its Pod.
-pub(super) fn sticky(name: &str, app: &str) -> Value {
-    let mut service = service(name, Behind::Pods(app), false);
+pub(super) fn sticky(recipe: &Recipe, name: &str, app: &str) -> Value {
+    let mut service = service(recipe, name, Behind::Pods(app), false);
     service["spec"]["sessionAffinity"] = "ClientIP".into();
     service
 }
 
 /// A Service of an app of the same name whose ports of nodes lead to Pods of the same node alone.
-pub(super) fn local(name: &str) -> Value {
-    let mut service = service(name, Behind::Pods(name), true);
+pub(super) fn local(recipe: &Recipe, name: &str) -> Value {
+    let mut service = service(recipe, name, Behind::Pods(name), true);
     service["spec"]["externalTrafficPolicy"] = "Local".into();
     service
 }
 
 /// Servers on any nodes. When they are replaced, all new ones come before any old one goes.
-pub(super) fn deployment(name: &str, replicas: usize, linger_ms: u32) -> Value {
+pub(super) fn deployment(recipe: &Recipe, name: &str, replicas: usize, linger_ms: u32) -> Value {
     json!({
         "metadata": {"name": name},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {"app": name}},
             "strategy": {"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": server(linger_ms)},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": recipe.servers(linger_ms)},
         },
     })
 }
 
-/// A server on a node.
-pub(super) fn pod(name: &str, node: &str) -> Value {
-    let mut spec = server(0);
-    spec["nodeName"] = node.into();
-    json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})
-}
-
-fn server(linger_ms: u32) -> Value {
-    let [http, echo] = [CONTAINERS[0].http, CONTAINERS[0].echo].map(|port| port.to_string());
-    json!({
-        "terminationGracePeriodSeconds": linger_ms.div_ceil(1000) + 1,
-        "containers": [{
-            "name": CONTAINERS[0].name,
-            "image": "seaway",
-            "args": ["serve", "--http", http, "--echo", echo, "--sctp", echo,
-                     "--linger-ms", linger_ms.to_string()],
-            "readinessProbe": {
-                "tcpSocket": {"port": CONTAINERS[0].echo},
-                "periodSeconds": 1,
-            },
-        }],
-    })
+/// A server on a node, which can be a client, too.
+pub(super) fn pod(recipe: &Recipe, name: &str, node: &str) -> Value {
+    let mut pod = json!({
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": recipe.servers(0),
+    });
+    pod["spec"]["nodeName"] = node.into();
+    recipe.add_client(&mut pod);
+    pod
 }

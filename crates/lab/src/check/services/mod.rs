@@ -1,5 +1,5 @@
-//! What `lab check` makes to try Services: a Namespace of its own, with Pods and Services in it, as a
-//! user could have written them. It is deleted again at the end, whatever happens.
+//! What a check makes to try Services: Pods and Services as a user could have written them, in a
+//! Namespace of its own unless there is one. That is deleted again at the end, whatever happens.
 
 mod load;
 mod manifests;
@@ -7,6 +7,7 @@ mod settle;
 
 pub(super) use settle::settle;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -14,17 +15,15 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use seaway_model::Family;
 
 use self::manifests::{Behind, PORT, TCP, UDP};
+use super::Checked;
 use super::cases::{Case, Path, Wanted};
+use super::hands::Hands;
 use super::trial::own_name;
-use super::view::{ServiceView, Staged, View, pod_view};
-use crate::client::Client;
+use super::view::{NodeView, ServiceView, Staged, View};
 use crate::cluster::{Cluster, ReadyPod};
 use crate::error::LabError;
-use crate::protocol::{NodeStatus, target};
 use crate::tool::ProbeKind;
 
-/// How long Pods may take to be ready.
-const MADE: Duration = Duration::from_secs(30);
 /// How long all may take to be gone.
 const GONE: Duration = Duration::from_secs(30);
 /// How many Pods the Service has that most is tried with.
@@ -32,67 +31,68 @@ const WEB: usize = 3;
 /// How many Pods are replaced under load.
 const ROLLED: usize = 2;
 
-/// What was made, deleted at the end whatever happens.
-pub(super) struct Stage {
-    cluster: Cluster,
-    namespace: String,
+/// The Namespace that Services are made in.
+#[derive(Clone, Debug)]
+pub(super) enum Room {
+    /// Made for them, and deleted at the end whatever happens.
+    Own(String),
+    /// Somebody else's.
+    Given(String),
+}
+
+impl Room {
+    fn name(&self) -> &str {
+        let (Room::Own(name) | Room::Given(name)) = self;
+        name
+    }
+}
+
+/// What was made.
+pub(super) struct Stage<'a> {
+    room: Made<'a>,
     pub(super) staged: Staged,
     rolled: ServiceView,
     rolled_pods: Vec<ReadyPod>,
 }
 
-/// A Namespace that is deleted at the end.
+/// A room, cleared at the end if it is its own.
 struct Made<'a> {
     cluster: &'a Cluster,
-    namespace: &'a str,
-    kept: bool,
+    room: Room,
 }
 
 impl Drop for Made<'_> {
     fn drop(&mut self) {
-        if !self.kept {
-            delete(self.cluster, self.namespace);
+        if let Room::Own(namespace) = &self.room
+            && let Err(e) = self.cluster.delete_namespace(namespace, GONE)
+        {
+            tracing::warn!("delete the Namespace {namespace} of the check: {e}");
         }
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        delete(&self.cluster, &self.namespace);
-    }
-}
-
-fn delete(cluster: &Cluster, namespace: &str) {
-    if let Err(e) = cluster.delete_namespace(namespace, GONE) {
-        tracing::warn!("delete the Namespace {namespace} of the check: {e}");
-    }
-}
-
-impl Stage {
+impl<'a> Stage<'a> {
     /// Makes everything and waits until all Pods are ready. `node` gets the one that is alone.
-    pub(super) fn begin(client: &Client, node: &NodeStatus) -> Result<Stage, LabError> {
-        let cluster = Cluster::open(&client.state().kubeconfig())?;
-        let namespace = own_name();
-        cluster.create_namespace(&namespace)?;
-        let mut made = Made {
-            cluster: &cluster,
-            namespace: &namespace,
-            kept: false,
-        };
+    pub(super) fn begin(checked: &Checked<'a>, node: &NodeView) -> Result<Stage<'a>, LabError> {
+        let made = Made::of(checked)?;
+        let namespace = made.room.name();
+        let (cluster, recipe) = (checked.cluster, &checked.cluster.recipe);
         let create = |service| made.service(service);
-        let web = create(manifests::service("web", Behind::Pods("web"), true))?;
-        let sticky = create(manifests::sticky("sticky", "web"))?;
-        let empty = create(manifests::service("empty", Behind::Nothing, false))?;
-        let lone = create(manifests::local("lone"))?;
-        let rolled = create(manifests::service("rolled", Behind::Pods("rolled"), false))?;
-        cluster.create::<Deployment>(&namespace, manifests::deployment("web", WEB, 0))?;
-        let linger = manifests::LINGER_MS;
-        cluster
-            .create::<Deployment>(&namespace, manifests::deployment("rolled", ROLLED, linger))?;
-        cluster.create::<Pod>(&namespace, manifests::pod("lone", &node.name))?;
+        let service = |name, behind, open| manifests::service(recipe, name, behind, open);
+        let web = create(service("web", Behind::Pods("web"), true))?;
+        let sticky = create(manifests::sticky(recipe, "sticky", "web"))?;
+        let empty = create(service("empty", Behind::Nothing, false))?;
+        let lone = create(manifests::local(recipe, "lone"))?;
+        let rolled = create(service("rolled", Behind::Pods("rolled"), false))?;
+        for (name, replicas, linger) in [("web", WEB, 0), ("rolled", ROLLED, manifests::LINGER_MS)]
+        {
+            let deployment = manifests::deployment(recipe, name, replicas, linger);
+            cluster.create::<Deployment>(namespace, deployment)?;
+        }
+        cluster.create::<Pod>(namespace, manifests::pod(recipe, "lone", &node.name))?;
         let ready = |app: &str, count| {
             let selector = format!("app={app}");
-            cluster.await_ready(&namespace, &selector, count, MADE)
+            cluster.await_ready(namespace, &selector, count, checked.hands.made())
         };
         let web_pods = ready("web", WEB)?;
         let rolled_pods = ready("rolled", ROLLED)?;
@@ -100,21 +100,18 @@ impl Stage {
         let lone_pod = lone_pods.first().ok_or_else(|| {
             LabError::Api("the API server told of no Pod that was waited for".to_owned())
         })?;
-        let lone_target = target(&namespace, &lone_pod.name);
         let staged = Staged {
             web,
             web_hosts: web_pods.into_iter().map(|pod| pod.name).collect(),
             sticky,
             empty,
             lone,
-            lone_pod: pod_view(client, lone_target, &lone_pod.name, &lone_pod.addresses)?,
+            lone_pod: checked.hands.look_at(namespace, lone_pod)?,
             lone_node: node.name.clone(),
+            sctp: recipe.tries_sctp(),
         };
-        made.kept = true;
-        drop(made);
         Ok(Stage {
-            cluster,
-            namespace,
+            room: made,
             staged,
             rolled,
             rolled_pods,
@@ -154,42 +151,47 @@ impl Stage {
     }
 
     /// Replaces these Pods while it is asked for, and gives what came of each case.
-    pub(super) fn roll(&self, client: &Client, cases: &[Case]) -> Vec<Result<(), String>> {
-        let loads: Vec<_> = cases
-            .iter()
-            .map(|case| load::Load::begin(client, case))
-            .collect();
+    pub(super) fn roll(&self, hands: &dyn Hands, cases: &[Case]) -> Vec<Result<(), String>> {
+        let (cluster, namespace) = (self.room.cluster, self.room.room.name());
+        let loads = hands.begin_loads(cases);
         let old = self
             .rolled_pods
             .iter()
             .map(|pod| pod.name.clone())
             .collect();
-        let rolled = self
-            .cluster
-            .roll(&self.namespace, &self.rolled.name, MADE)
-            .and_then(|()| self.cluster.await_gone(&self.namespace, &old, GONE))
+        let rolled = cluster
+            .roll(namespace, &self.rolled.name, hands.made())
+            .and_then(|()| cluster.await_gone(namespace, &old, hands.made()))
             .map_err(|e| e.to_string());
-        let verdicts = loads.into_iter().map(|load| {
-            let report = load.map_err(|e| e.to_string())?.end()?;
+        let verdicts = loads.end().into_iter().map(|report| {
+            let report = report?;
             rolled.clone()?;
             load::judge(&report, &old)
         });
         let verdicts = verdicts.collect();
         // They take their time to end, which others need not wait for.
-        if let Err(e) = self
-            .cluster
-            .doom_deployment(&self.namespace, &self.rolled.name)
-        {
+        if let Err(e) = cluster.doom_deployment(namespace, &self.rolled.name) {
             tracing::debug!("{e}");
         }
         verdicts
     }
 }
 
-impl Made<'_> {
+impl<'a> Made<'a> {
+    /// The room, made if it is to be.
+    fn of(checked: &Checked<'a>) -> Result<Made<'a>, LabError> {
+        if let Room::Own(name) = &checked.room {
+            checked.cluster.create_namespace(name, &BTreeMap::new())?;
+        }
+        Ok(Made {
+            cluster: checked.cluster,
+            room: checked.room.clone(),
+        })
+    }
+
     /// Makes a Service, and looks at what the API made of it.
     fn service(&self, manifest: serde_json::Value) -> Result<ServiceView, LabError> {
-        let service: Service = self.cluster.create(self.namespace, manifest)?;
+        let service: Service = self.cluster.create(self.room.name(), manifest)?;
         let name = service.metadata.name.unwrap_or_default();
         let spec = service.spec.unwrap_or_default();
         let ports = spec.ports.unwrap_or_default();
@@ -200,7 +202,11 @@ impl Made<'_> {
         };
         let addresses = spec.cluster_ips.unwrap_or_default();
         Ok(ServiceView {
-            domain: format!("{name}.{}.svc.cluster.local", self.namespace),
+            domain: match &self.room {
+                Room::Own(room) => format!("{name}.{room}.svc.cluster.local"),
+                // Whatever that cluster's own domain is.
+                Room::Given(room) => format!("{name}.{room}.svc"),
+            },
             name,
             addresses: addresses.iter().filter_map(|ip| ip.parse().ok()).collect(),
             port: PORT,
@@ -210,7 +216,7 @@ impl Made<'_> {
 }
 
 /// The case of Services that could not even be made.
-pub(super) fn no_case(node: &NodeStatus) -> Case {
+pub(super) fn no_case(node: &NodeView) -> Case {
     Case {
         path: Path::PodToClusterIp,
         family: Family::V4,

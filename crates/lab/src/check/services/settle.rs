@@ -1,30 +1,25 @@
 //! Waits until new Services are in force everywhere, so that each exchange can then be tried once.
 
-use std::time::Duration;
-
 use super::super::cases::{Case, Wanted};
+use super::super::hands::Hands;
 use super::super::probes;
 use super::super::verdict::judge;
-use crate::client::Client;
 use crate::tool::ProbeKind;
 use crate::waiting::eventually;
-
-/// How long all nodes may take to balance a Service that is new.
-const IN_FORCE: Duration = Duration::from_secs(10);
 
 /// How long each try may take: what is not in force may be met with silence.
 const AGAIN_MS: u64 = 500;
 
 /// Tries the exchanges with Services until each has gone well once. What does not, in time, is left
 /// to be found by the check itself.
-pub(in super::super) fn settle(client: &Client, cases: &[Case]) {
+pub(in super::super) fn settle(hands: &dyn Hands, cases: &[Case]) {
     let mut open: Vec<Case> = cases
         .iter()
         .filter(|case| is_telling(case))
         .cloned()
         .collect();
-    let settled = eventually(IN_FORCE, || {
-        open = probes::run_within(client, std::mem::take(&mut open), |_| AGAIN_MS)
+    let settled = eventually(hands.in_force(), || {
+        open = probes::run_within(hands, std::mem::take(&mut open), |_| AGAIN_MS)
             .into_iter()
             .filter(|(case, outcome)| judge(case, outcome).is_err())
             .map(|(case, _)| case)

@@ -276,15 +276,32 @@ pub(super) fn run(
 ) -> io::Result<()> {
     let lines = Mutex::new(input.lines());
     let output = Mutex::new(output);
-    let work = || -> io::Result<()> {
-        while let Some(line) = next(&lines)? {
+    at_once(args, || {
+        while let Some(line) = next(&lines).transpose()? {
             write(&output, &outcome_of(&line))?;
         }
         Ok(())
-    };
+    })
+}
+
+/// Runs jobs and tells their outcomes in the order in which they come.
+pub(super) fn run_jobs<'a>(
+    args: &ProbeArgs,
+    jobs: &Mutex<impl Iterator<Item = &'a ProbeJob> + Send>,
+    tell: impl Fn(ProbeOutcome) -> io::Result<()> + Sync,
+) -> io::Result<()> {
+    at_once(args, || {
+        while let Some(job) = next(jobs) {
+            tell(job.run())?;
+        }
+        Ok(())
+    })
+}
+
+fn at_once(args: &ProbeArgs, work: impl Fn() -> io::Result<()> + Sync) -> io::Result<()> {
     thread::scope(|scope| {
         let workers: Vec<_> = (0..args.parallel.clamp(1, 64))
-            .map(|_| scope.spawn(work))
+            .map(|_| scope.spawn(&work))
             .collect();
         workers
             .into_iter()
@@ -295,12 +312,8 @@ pub(super) fn run(
     })
 }
 
-fn next(lines: &Mutex<impl Iterator<Item = io::Result<String>>>) -> io::Result<Option<String>> {
-    lines
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .next()
-        .transpose()
+fn next<T>(items: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    items.lock().unwrap_or_else(PoisonError::into_inner).next()
 }
 
 fn write(output: &Mutex<impl Write>, outcome: &ProbeOutcome) -> io::Result<()> {
