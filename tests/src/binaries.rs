@@ -23,6 +23,19 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// The Helm that tests use.
+///
+/// # Panics
+///
+/// If nobody named it: a test that cannot run fails.
+pub fn helm() -> PathBuf {
+    let named = std::env::var_os("SEAWAY_HELM");
+    named.map(PathBuf::from).expect(
+        "SEAWAY_HELM names the Helm to test with: run `cargo xtask test`, which fetches one to \
+         target/tools/helm-*/helm",
+    )
+}
+
 /// The kubectl that tests use.
 ///
 /// # Panics

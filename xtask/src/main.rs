@@ -13,6 +13,7 @@ mod command;
 mod dist;
 #[cfg(test)]
 mod guarantees;
+mod helm;
 mod image;
 mod kubectl;
 mod lab;

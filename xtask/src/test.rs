@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::command::{self, cargo};
-use crate::{dist, kubectl, layers, lint, setup};
+use crate::{dist, helm, kubectl, layers, lint, setup};
 
 /// Every valid way between Pods is tried, instead of those in which every two choices meet.
 const FULL_MATRIX: &str = "--full-matrix";
@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 fn all(stages: &mut Stages, full_matrix: bool) -> Result<()> {
     stages.run("setup", || setup::ensure(setup::Scope::All))?;
     let kubectl = kubectl::ensure()?;
+    let helm = helm::ensure()?;
     stages.run("lint", lint::run)?;
     stages.run("layers", layers::run)?;
     let binaries = stages.run("build", dist::build)?;
@@ -42,6 +43,7 @@ fn all(stages: &mut Stages, full_matrix: bool) -> Result<()> {
         if full_matrix {
             nextest.env(FULL_MATRIX_VARIABLE, "1");
         }
+        nextest.env(helm::VARIABLE, &helm);
         command::run(nextest.env(kubectl::VARIABLE, &kubectl))
     })
 }

@@ -130,11 +130,29 @@ fn schema() -> Value {
         };
         place[name] = schema_of(setting);
     }
+    // Null takes a default away; what the templates count on has to be there.
+    for (group, _) in GROUPS {
+        top[group]["required"] = required(Some(group));
+    }
     let mut schema = map_of(top);
+    schema["required"] = required(None);
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "Seaway".into();
     schema["$comment"] = MADE.into();
     schema
+}
+
+/// The settings of a group, or of none, that cannot be left out.
+fn required(group: Option<&str>) -> Value {
+    let needed = settings::ALL
+        .iter()
+        .filter(|setting| !matches!(setting.kind, Kind::Number { optional: true, .. }));
+    let names = needed.filter_map(|setting| match (setting.path.split_once('.'), group) {
+        (Some((of, name)), Some(group)) if of == group => Some(name),
+        (None, None) => Some(setting.path),
+        _ => None,
+    });
+    names.collect()
 }
 
 fn map_of(properties: Value) -> Value {

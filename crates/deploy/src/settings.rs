@@ -237,9 +237,10 @@ pub const ALL: &[Setting] = &[
         "How many agents are replaced at once; forwarding goes on without them."),
     Setting::new("agent.resources", Kind::Map,
         "{\"requests\":{\"cpu\":\"50m\",\"memory\":\"50Mi\"}}",
-        "What an agent asks for. A limit of processors makes the start of Pods slower."),
+        "What an agent asks for. A limit of processors makes the start of Pods slower. Entries come to these;\n\
+         null takes one away."),
     Setting::new("agent.nodeSelector", Kind::Map, "{\"kubernetes.io/os\":\"linux\"}",
-        "Which nodes have an agent."),
+        "Which nodes have an agent. Entries come to these; null takes one away."),
     Setting::new("agent.tolerations", Kind::Maps, "[{\"operator\":\"Exists\"}]",
         "Taints that keep no agent away: by default all, since a node is not ready before it."),
     Setting::new("controller.replicas", number(1, 9), "2",

@@ -66,7 +66,8 @@ impl Default for Values {
 }
 
 impl Values {
-    /// Takes `key=value`: lists are written `a,b` or `{a,b}`, maps as YAML.
+    /// Takes `key=value`: lists are written `a,b` or `{a,b}`, maps as YAML. What is in a map comes to
+    /// what was there; null takes an entry away.
     ///
     /// # Errors
     ///
@@ -116,10 +117,13 @@ impl Values {
     }
 
     fn put(&mut self, setting: &'static Setting, value: Value) -> Result<(), ValueError> {
-        // As Helm has it: null is what nobody chose.
-        let value = match value {
-            Value::Null => setting.default(),
-            value => value,
+        let value = match (setting.kind, value) {
+            (Kind::Map, given) if given.is_object() => {
+                let mut merged = self.get(setting.path).clone();
+                merge(&mut merged, given);
+                merged
+            }
+            (_, given) => given,
         };
         checks::check(setting, &value).map_err(|fix| refused(setting, &value, Some(fix)))?;
         self.by_path.insert(setting.path, value);
@@ -162,15 +166,28 @@ fn refused(setting: &Setting, value: &Value, fix: Option<String>) -> ValueError 
     }
 }
 
+/// Puts a map into another one, as Helm does: entry by entry, and null takes an entry away.
+fn merge(into: &mut Value, given: Value) {
+    match (into, given) {
+        (Value::Object(into), Value::Object(given)) => {
+            for (name, value) in given {
+                if value.is_null() {
+                    into.remove(&name);
+                } else {
+                    merge(into.entry(name).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (into, given) => *into = given,
+    }
+}
+
 /// A text as the value of a setting, if it can be read as one.
 fn read(setting: &Setting, text: &str) -> Option<Value> {
     let yaml = || serde_saphyr::from_str::<Value>(text).ok();
     match setting.kind {
         Kind::Text(_) | Kind::OneOf(_) => Some(text.into()),
-        Kind::Switch | Kind::Number { .. } => match text {
-            "" => Some(Value::Null),
-            _ => serde_json::from_str(text).ok(),
-        },
+        Kind::Switch | Kind::Number { .. } => serde_json::from_str(text).ok(),
         Kind::Share => Some(
             text.parse::<i64>()
                 .map_or_else(|_| text.into(), Value::from),
@@ -252,8 +269,7 @@ mod tests {
         let mut read = Values::default();
         read.merge_yaml(
             "transport: vxlan\nvxlan: {vni: 7}\nmtu: 1400\nserviceCidrs: [10.96.0.0/12, 'fd00::/108']\n\
-             agent:\n  resources: {requests: {cpu: 1}}\n  maxUnavailable: 10%\nmasqueradeAll: true\n\
-             imagePullSecrets: null\n",
+             agent:\n  resources: {requests: {cpu: 1}}\n  maxUnavailable: 10%\nmasqueradeAll: true\n",
         )
         .expect("valid");
         assert_eq!(assigned.expect("valid"), read);
@@ -345,6 +361,10 @@ mod tests {
             ("- a", "want a map"),
             ("a: [", "no YAML"),
             ("transport: 3", "transport: 3 does not do"),
+            (
+                "imagePullSecrets: null",
+                "imagePullSecrets: null does not do",
+            ),
         ] {
             let error = Values::default()
                 .merge_yaml(text)

@@ -9,6 +9,8 @@ use crate::slots::Slot;
 
 /// Of nobody: the controller needs no right on its node.
 const USER: i64 = 65532;
+/// Where it answers probes, on its node's loopback address.
+const HEALTH_PORT: i64 = 10267;
 
 pub(super) fn deployment() -> Node {
     map! {
@@ -88,13 +90,28 @@ fn container() -> Node {
         "env": vec![
             from_field("SEAWAY_POD_NAME", "metadata.name"),
             from_field("SEAWAY_NAMESPACE", "metadata.namespace"),
+            map! {
+                "name": "SEAWAY_CONTROLLER_HEALTHZ_BIND",
+                "value": format!("127.0.0.1:{HEALTH_PORT}"),
+            },
         ],
         "resources": value("controller.resources"),
+        "livenessProbe": probe("/livez", 6),
+        "readinessProbe": probe("/readyz", 2),
         "securityContext": map! {
             "privileged": false,
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
             "capabilities": map! {"drop": vec!["ALL"]},
         },
+    }
+}
+
+fn probe(path: &str, failures: i64) -> Node {
+    map! {
+        "httpGet": map! {"host": "127.0.0.1", "path": path, "port": HEALTH_PORT},
+        "periodSeconds": 10,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
     }
 }
