@@ -38,10 +38,29 @@ pub fn good(arguments: &[&str]) -> String {
 impl Lab {
     /// Brings it up with further arguments of `lab up`.
     pub fn up(name: &'static str, more: &[&str]) -> Lab {
-        let kubeconfig = PathBuf::from(format!("/run/seaway-lab/{name}/kubeconfig"));
-        let lab = Lab { name, kubeconfig };
+        let lab = Lab::named(name);
         good(&[&["up", "--name", name], more].concat());
         lab
+    }
+
+    /// Brings it up with an API server that tells who asks, in a file.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn up_audited(name: &'static str, more: &[&str], audit: &Path) -> Lab {
+        let lab = Lab::named(name);
+        let mut command = Command::new(binary("seaway"));
+        command.args(["lab", "up", "--name", name]).args(more);
+        command.env("SEAWAY_AUDIT_LOG", audit);
+        let output = command.output().expect("started");
+        assert!(output.status.success(), "{output:?}");
+        lab
+    }
+
+    fn named(name: &'static str) -> Lab {
+        let kubeconfig = PathBuf::from(format!("/run/seaway-lab/{name}/kubeconfig"));
+        Lab { name, kubeconfig }
     }
 
     /// What is printed by a command on a node or in a Pod's network.

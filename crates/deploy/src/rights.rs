@@ -106,12 +106,14 @@ pub const AGENT: &[Right] = &[
         Place::Own,
         "coordination.k8s.io",
         "leases",
-        &["get", "create", "patch"],
+        &["create", "patch"],
         "that it lives, and how",
     ),
 ];
 
 /// What the controller may do.
+///
+/// It tells each thing of an object once, so it never counts an Event up.
 pub const CONTROLLER: &[Right] = &[
     right(
         Place::Cluster,
@@ -127,19 +129,23 @@ pub const CONTROLLER: &[Right] = &[
         WATCH,
         "which are not enforced",
     ),
-    right(
-        Place::Cluster,
-        "",
-        "events",
-        &["create", "patch"],
-        "to say which",
-    ),
+    right(Place::Cluster, "", "events", &["create"], "to say which"),
     right(
         Place::Own,
         "coordination.k8s.io",
         "leases",
-        &["get", "create", "update"],
-        "which controller works",
+        &["create"],
+        "the first of all takes it",
+    ),
+    of(
+        &["seaway-controller"],
+        right(
+            Place::Own,
+            "coordination.k8s.io",
+            "leases",
+            &["get", "update", "watch"],
+            "which controller works",
+        ),
     ),
 ];
 
@@ -159,4 +165,25 @@ fn rule(right: &Right) -> Node {
         fields.push(("resourceNames".to_owned(), right.names.into()));
     }
     rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_may_what_nobody_is_to() {
+        for right in AGENT.iter().chain(CONTROLLER) {
+            assert_ne!(right.resource, "secrets");
+            assert!(!right.resource.contains('*') && !right.verbs.contains(&"*"));
+            let reads = right
+                .verbs
+                .iter()
+                .all(|verb| ["get", "list", "watch"].contains(verb));
+            assert!(reads || !right.resource.starts_with("pods"), "{right:?}");
+            assert!(!right.why.is_empty());
+        }
+        let writes = AGENT.iter().filter(|right| right.resource == "nodes");
+        assert!(writes.clone().all(|right| right.verbs == WATCH));
+    }
 }

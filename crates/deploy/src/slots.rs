@@ -33,6 +33,8 @@ pub enum Slot {
 pub enum Condition {
     /// A switch is on.
     On(&'static str),
+    /// A list or map is not empty.
+    Given(&'static str),
     /// Helm does not make the namespace itself.
     OwnNamespace,
 }
@@ -41,13 +43,18 @@ impl Condition {
     pub(crate) fn holds(self, values: &Values) -> bool {
         match self {
             Condition::On(path) => values.switch(path),
+            Condition::Given(path) => match values.get(path) {
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(fields) => !fields.is_empty(),
+                _ => false,
+            },
             Condition::OwnNamespace => true,
         }
     }
 
     pub(crate) fn expression(self) -> String {
         match self {
-            Condition::On(path) => format!(".Values.{path}"),
+            Condition::On(path) | Condition::Given(path) => format!(".Values.{path}"),
             Condition::OwnNamespace => {
                 format!("ne .Release.Namespace {:?}", crate::NAMESPACE)
             }

@@ -66,7 +66,7 @@ impl Default for Values {
 }
 
 impl Values {
-    /// Takes `key=value`: lists are written `a,b` or `{a,b}`, maps as YAML. What is in a map comes to
+    /// Takes `key=value`: lists are written `a,b`, `{a,b}` or `[a,b]`, maps as YAML. What is in a map comes to
     /// what was there; null takes an entry away.
     ///
     /// # Errors
@@ -193,9 +193,15 @@ fn read(setting: &Setting, text: &str) -> Option<Value> {
                 .map_or_else(|_| text.into(), Value::from),
         ),
         Kind::Texts(_) => {
-            let inner = text
-                .strip_prefix('{')
-                .and_then(|rest| rest.strip_suffix('}'));
+            let texts = |list: &Value| {
+                let mut items = list.as_array().into_iter().flatten();
+                list.is_array() && items.all(Value::is_string)
+            };
+            if let Some(list) = yaml().filter(texts) {
+                return Some(list);
+            }
+            let within = |from, to| text.strip_prefix(from)?.strip_suffix(to);
+            let inner = within('{', '}').or_else(|| within('[', ']'));
             let items = inner.unwrap_or(text).split(',').map(str::trim);
             Some(
                 items
@@ -261,14 +267,18 @@ mod tests {
             "transport=vxlan",
             "vxlan.vni=7",
             "mtu=1400",
+            "dns.enabled=true",
+            "dns.upstream=[192.0.2.53,[2001:db8::53]:5353]",
             "serviceCidrs={10.96.0.0/12,fd00::/108}",
+            "clusterCidrs=[10.244.0.0/16=24, \"fd00:10:244::/48=64\"]",
             "agent.resources={requests: {cpu: 1}}",
             "agent.maxUnavailable=10%",
             "masqueradeAll=true",
         ]);
         let mut read = Values::default();
         read.merge_yaml(
-            "transport: vxlan\nvxlan: {vni: 7}\nmtu: 1400\nserviceCidrs: [10.96.0.0/12, 'fd00::/108']\n\
+            "transport: vxlan\nvxlan: {vni: 7}\nclusterCidrs: [10.244.0.0/16=24, 'fd00:10:244::/48=64']\ndns: {enabled: true, upstream: [192.0.2.53, '[2001:db8::53]:5353']}\n\
+             mtu: 1400\nserviceCidrs: [10.96.0.0/12, 'fd00::/108']\n\
              agent:\n  resources: {requests: {cpu: 1}}\n  maxUnavailable: 10%\nmasqueradeAll: true\n",
         )
         .expect("valid");

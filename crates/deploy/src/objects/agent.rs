@@ -1,7 +1,7 @@
 //! The agents: one Pod on each node, there before any other and whatever the node's state.
 
 use super::config::{self, HEALTH_PORTS};
-use super::{AGENT, environment_of_config, from_field, labels, metadata, selector, value};
+use super::{AGENT, environment_of_config, from_field, labels, metadata, selector, tree, value};
 use crate::node::{Node, map};
 use crate::settings::Reader;
 use crate::slots::{Condition, Slot};
@@ -57,9 +57,9 @@ fn pod() -> Node {
         "enableServiceLinks": false,
         "priorityClassName": "system-node-critical",
         "terminationGracePeriodSeconds": 5,
-        "nodeSelector": value("agent.nodeSelector"),
-        "tolerations": value("agent.tolerations"),
-        "imagePullSecrets": value("imagePullSecrets"),
+        "nodeSelector": tree("agent.nodeSelector"),
+        "tolerations": tree("agent.tolerations"),
+        "imagePullSecrets": tree("imagePullSecrets"),
         "securityContext": map! {"seccompProfile": map! {"type": "RuntimeDefault"}},
         "initContainers": vec![plugin()],
         "containers": vec![agent()],
@@ -96,7 +96,7 @@ fn agent() -> Node {
             from_field("SEAWAY_NAMESPACE", "metadata.namespace"),
             map! {"name": "SEAWAY_PROC_SYS", "value": PROC_SYS},
         ],
-        "resources": value("agent.resources"),
+        "resources": tree("agent.resources"),
         "securityContext": security(capabilities),
         // All three ask the agent itself and do not depend on the API server: an agent that cannot
         // reach it goes on and is not killed for it.

@@ -2,7 +2,9 @@
 //! network of Pods.
 
 use super::config;
-use super::{CONTROLLER, environment_of_config, from_field, labels, metadata, selector, value};
+use super::{
+    CONTROLLER, environment_of_config, from_field, labels, metadata, selector, tree, value,
+};
 use crate::node::{Node, map};
 use crate::settings::Reader;
 use crate::slots::Slot;
@@ -58,8 +60,8 @@ fn pod() -> Node {
         "enableServiceLinks": false,
         "priorityClassName": "system-cluster-critical",
         "terminationGracePeriodSeconds": 10,
-        "nodeSelector": value("controller.nodeSelector"),
-        "tolerations": value("controller.tolerations"),
+        "nodeSelector": tree("controller.nodeSelector"),
+        "tolerations": tree("controller.tolerations"),
         "affinity": map! {"podAntiAffinity": map! {
             "preferredDuringSchedulingIgnoredDuringExecution": vec![map! {
                 "weight": 100,
@@ -69,7 +71,7 @@ fn pod() -> Node {
                 },
             }],
         }},
-        "imagePullSecrets": value("imagePullSecrets"),
+        "imagePullSecrets": tree("imagePullSecrets"),
         "securityContext": map! {
             "runAsNonRoot": true,
             "runAsUser": USER,
@@ -95,7 +97,7 @@ fn container() -> Node {
                 "value": format!("127.0.0.1:{HEALTH_PORT}"),
             },
         ],
-        "resources": value("controller.resources"),
+        "resources": tree("controller.resources"),
         "livenessProbe": probe("/livez", 6),
         "readinessProbe": probe("/readyz", 2),
         "securityContext": map! {

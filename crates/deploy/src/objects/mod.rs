@@ -104,6 +104,12 @@ fn environment_of_config() -> Node {
     Node::List(vec![map! {"configMapRef": map! {"name": CONFIG}}])
 }
 
+/// A list or map as Kubernetes has it. Empty ones are left out, as API servers do: what is applied again
+/// would differ otherwise.
+fn tree(path: &'static str) -> Node {
+    value(path).when(Condition::Given(path))
+}
+
 fn value(path: &'static str) -> Node {
     Slot::Value(path).into()
 }
