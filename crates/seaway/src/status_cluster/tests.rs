@@ -266,13 +266,13 @@ fn each_thing_that_is_wrong_is_a_problem() {
     let cases: [(&str, Damage); 11] = [
         ("the node is not Ready", |o| o.nodes[1].ready = false),
         ("NetworkUnavailable", |o| {
-            o.nodes[1].network_unavailable = true
+            o.nodes[1].network_unavailable = true;
         }),
         ("agent-not-ready is still there", |o| {
-            o.nodes[1].awaits_agent = true
+            o.nodes[1].awaits_agent = true;
         }),
         ("cannot be read", |o| {
-            o.agents[1].summary = Err("bad".to_owned())
+            o.agents[1].summary = Err("bad".to_owned());
         }),
         ("2 rows are not in force", |o| {
             let mut drifted = summary();
