@@ -12,14 +12,26 @@ pub struct Lab {
     kubeconfig: PathBuf,
 }
 
-/// Runs `seaway lab …`.
-pub fn lab(arguments: &[&str]) -> Output {
-    Command::new(binary("seaway"))
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary("seaway"));
+    command
         .arg("lab")
         .args(arguments)
-        .env("SEAWAY_KUBECTL", kubectl())
-        .output()
-        .expect("started")
+        .env("SEAWAY_KUBECTL", kubectl());
+    command
+}
+
+fn succeed(command: &mut Command) -> String {
+    let output = command.output().expect("started");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {text}\n{errors}");
+    text
+}
+
+/// Runs `seaway lab …`.
+pub fn lab(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("started")
 }
 
 /// Runs `seaway lab …`, and wants success; gives its output.
@@ -28,18 +40,20 @@ pub fn lab(arguments: &[&str]) -> Output {
 ///
 /// If it fails, with what it said.
 pub fn good(arguments: &[&str]) -> String {
-    let output = lab(arguments);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {text}\n{errors}");
-    text
+    succeed(&mut command(arguments))
 }
 
 impl Lab {
     /// Brings it up with further arguments of `lab up`.
     pub fn up(name: &'static str, more: &[&str]) -> Lab {
+        Lab::up_with(name, more, &[])
+    }
+
+    /// Brings it up with variables in the environment of all its daemons.
+    pub fn up_with(name: &'static str, more: &[&str], variables: &[(&str, &str)]) -> Lab {
         let lab = Lab::named(name);
-        good(&[&["up", "--name", name], more].concat());
+        let arguments = [&["up", "--name", name], more].concat();
+        succeed(command(&arguments).envs(variables.iter().copied()));
         lab
     }
 

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+mod servers;
+
 use seaway_testkit::{eventually, isolate};
 use seaway_tests::binary;
 use seaway_tests::lab::{Lab, good, lab};
