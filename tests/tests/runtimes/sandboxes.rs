@@ -105,11 +105,10 @@ fn k15_a_sandbox_that_died_behind_the_runtimes_back_is_made_anew() {
         let victim = Sandbox::try_run(host, config.clone()).expect("RunPodSandbox");
         victim.serve().assert_reaches(&neighbour);
         happen(host, &victim, mishap);
-        assert_eq!(
-            attachments(&site, 1),
-            2,
-            "{mishap:?}: the runtime is to end it"
-        );
+        // Where the namespace is gone, the agent may have noticed by itself.
+        if let Mishap::Killed = mishap {
+            assert_eq!(attachments(&site, 1), 2, "the runtime is to end it");
+        }
         victim.end();
         eventually("its addresses are free", LIMIT, || {
             match attachments(&site, 1) {
