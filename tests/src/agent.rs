@@ -13,7 +13,7 @@ use seaway_kernel::netns::Netns;
 use seaway_testkit::eventually;
 use serde_json::Value;
 
-use crate::{binary, privileges};
+use crate::{Build, privileges};
 
 /// How long anything may take that is not measured.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -26,6 +26,8 @@ pub struct Agent {
     pub flags: Vec<String>,
     /// What it may do beyond what everybody may; by default what `deploy/` gives an agent.
     pub capabilities: Vec<String>,
+    /// Which build it is from the next start on.
+    pub build: Build,
     netns: Netns,
     folder: PathBuf,
     cluster_file: PathBuf,
@@ -40,6 +42,7 @@ impl Agent {
             name: name.to_owned(),
             flags: Vec::new(),
             capabilities: privileges::declared(),
+            build: Build::default(),
             netns,
             folder: folder.to_owned(),
             cluster_file: cluster_file.to_owned(),
@@ -79,7 +82,7 @@ impl Agent {
             .expect("log");
         let mut command = privileges::confined(&self.capabilities, &self.flags);
         command
-            .arg(binary("seaway"))
+            .arg(self.build.binary("seaway"))
             .args(["agent", "--node-name", &self.name])
             .arg("--cluster-file")
             .arg(&self.cluster_file)

@@ -2,6 +2,38 @@
 
 use std::path::PathBuf;
 
+/// Which build of the binaries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Build {
+    /// This one.
+    #[default]
+    This,
+    /// One that writes all that outlives a process in the next form (feature `next-format`).
+    Next,
+}
+
+impl Build {
+    /// The path of a binary of this build.
+    ///
+    /// # Panics
+    ///
+    /// If it is not there: a test that cannot run fails.
+    pub fn binary(self, name: &str) -> PathBuf {
+        match self {
+            Build::This => binary(name),
+            Build::Next => {
+                let folder = std::env::var_os("SEAWAY_NEXT_BIN_DIR").expect(
+                    "SEAWAY_NEXT_BIN_DIR names the folder of binaries that were built with \
+                     --features next-format: run `cargo xtask test`",
+                );
+                let path = PathBuf::from(folder).join(name);
+                assert!(path.exists(), "{} is not built", path.display());
+                path
+            }
+        }
+    }
+}
+
 /// The path of a binary: in `SEAWAY_BIN_DIR` if set (as `cargo xtask test` does, for the static
 /// ones), or else among those of the same build as the test.
 pub fn binary(name: &str) -> PathBuf {

@@ -23,7 +23,7 @@ pub mod services;
 pub mod shell;
 
 pub use agent::Agent;
-pub use binaries::{binary, helm, kubectl};
+pub use binaries::{Build, binary, helm, kubectl};
 pub use leftovers::Leftovers;
 pub use node::Node;
 pub use plugin::{Answer, Call, PluginError};

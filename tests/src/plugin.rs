@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::binary;
+use crate::Build;
 
 /// One call of the plugin.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Call {
     pub config: Value,
     /// A program to run the plugin under, with its arguments.
     pub under: Vec<String>,
+    /// Which build of the plugin.
+    pub build: Build,
 }
 
 /// A result that says no.
@@ -50,6 +52,7 @@ impl Call {
             args: None,
             config: json!({"cniVersion": "1.1.0", "name": "seaway", "type": "seaway-cni"}),
             under: Vec::new(),
+            build: Build::default(),
         }
     }
 
@@ -67,7 +70,7 @@ impl Call {
 
     /// Starts the plugin; its input is written.
     pub fn spawn(&self) -> Child {
-        let plugin = binary("seaway-cni");
+        let plugin = self.build.binary("seaway-cni");
         let mut command = match self.under.split_first() {
             None => Command::new(&plugin),
             Some((program, arguments)) => {

@@ -7,8 +7,8 @@ use seaway_kernel::netns::{Netns, unpin};
 use seaway_model::Family;
 use serde_json::{Value, json};
 
-use crate::Agent;
 use crate::plugin::{Answer, Call, addresses};
+use crate::{Agent, Build};
 
 /// A Pod: its namespace lives as long as this, or until [`Pod::destroy`].
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Pod {
     pub runtime_config: Value,
     /// The agent that serves it, when it is not at the usual place.
     pub socket: Option<PathBuf>,
+    /// Which build of the plugin is called.
+    pub build: Build,
 }
 
 impl Pod {
@@ -43,6 +45,7 @@ impl Pod {
             result: Value::Null,
             runtime_config: Value::Null,
             socket: None,
+            build: Build::default(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Pod {
     /// A call for this Pod.
     pub fn call(&self, command: &str) -> Call {
         let mut call = Call::new(command, &self.container).netns(&self.path);
+        call.build = self.build;
         if let Some(socket) = &self.socket {
             call = call.config("socket", json!(socket));
         }

@@ -32,6 +32,25 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// Builds both as a later version would be, whose formats are others, and gives the folder of their own
+/// that holds them. For tests of upgrades; what is not ours is compiled once for all.
+pub(crate) fn build_next() -> Result<PathBuf> {
+    let triple = host_triple()?;
+    let target = metadata::load()?.target;
+    let dir = target.join("next");
+    std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    for (name, _) in BINARIES {
+        let mut build = cargo_build(&triple, name, FOLDER);
+        command::run(build.args(["--features", "next-format"]))?;
+        replace(
+            &target.join(&triple).join(FOLDER).join(name),
+            &dir.join(name),
+        )?;
+        show(&dir.join(name))?;
+    }
+    Ok(dir)
+}
+
 /// Puts a copy in the place of what may be running.
 fn replace(from: &Path, to: &Path) -> Result<()> {
     let draft = to.with_extension("new");

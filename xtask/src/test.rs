@@ -32,6 +32,7 @@ fn all(stages: &mut Stages, full_matrix: bool) -> Result<()> {
     let helm = helm::ensure()?;
     stages.run("lint", lint::run)?;
     stages.run("layers", layers::run)?;
+    let next = stages.run("build next", dist::build_next)?;
     let binaries = stages.run("build", dist::build)?;
     // Before the others, so that the last summary printed is the one of all tests.
     stages.run("doc tests", || {
@@ -40,6 +41,7 @@ fn all(stages: &mut Stages, full_matrix: bool) -> Result<()> {
     stages.run("tests", || {
         let mut nextest = cargo(&["nextest", "run", "--workspace"]);
         nextest.env("SEAWAY_BIN_DIR", &binaries);
+        nextest.env("SEAWAY_NEXT_BIN_DIR", &next);
         if full_matrix {
             nextest.env(FULL_MATRIX_VARIABLE, "1");
         }

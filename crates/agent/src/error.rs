@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use seaway_kernel::KernelError;
+use seaway_model::AliasError;
 use thiserror::Error;
 
 /// The agent cannot start or go on.
@@ -28,6 +29,11 @@ pub enum AgentError {
         .0.display()
     )]
     AlreadyRunning(PathBuf),
+    /// A Pod's link was made by a version whose form is not known.
+    #[error(
+        "link {0}: {1}; nothing has been touched, and what is attached goes on working meanwhile"
+    )]
+    Later(String, AliasError),
     /// There are Pods that a cleaning up would cut off.
     #[error("{0} Pods are attached: drain the node first, or give --force to cut them off")]
     PodsAttached(usize),

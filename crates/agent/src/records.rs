@@ -26,6 +26,9 @@ use crate::source::api::ApiSource;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) attachment: Attachment,
+    // The next form says it in full; each version reads both.
+    #[cfg_attr(feature = "next-format", serde(rename = "podName", alias = "pod"))]
+    #[cfg_attr(not(feature = "next-format"), serde(alias = "podName"))]
     pub(crate) pod: Option<PodName>,
     pub(crate) netns_path: Option<PathBuf>,
     pub(crate) netns: Option<PodNetns>,

@@ -14,7 +14,9 @@ use seaway_api::NodeVoice;
 use seaway_cni::notes::Notes;
 use seaway_kernel::realise::{DeviceInfo, Devices, LinuxHost, Observed, Services, StrangeLink};
 use seaway_kernel::uplink::UplinkRule;
-use seaway_model::{AttachmentId, Device, LinkKind, NodeName, Settings, Wiring, host_link_name};
+use seaway_model::{
+    AliasError, AttachmentId, Device, LinkKind, NodeName, Settings, Wiring, host_link_name,
+};
 use tokio::sync::watch;
 
 use crate::error::AgentError;
@@ -151,11 +153,23 @@ pub(crate) fn lock(state_dir: &Path) -> Result<Flock<File>, AgentError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| AgentError::AlreadyRunning(path))
 }
 
+/// Refuses to go on where a later version has attached Pods, in a form that cannot be read: their
+/// addresses would be given to others.
+fn refuse_later(observed: &Observed) -> Result<(), AgentError> {
+    for link in &observed.strange {
+        if let Err(error @ AliasError::Later(_)) = link.alias.parse() {
+            return Err(AgentError::Later(link.name.clone(), error));
+        }
+    }
+    Ok(())
+}
+
 /// Takes over what the kernel holds: live links become attachments, the rest is cleared away.
 pub(crate) fn adopt(shared: &Shared, devices: &Devices) -> Result<(), AgentError> {
     let known = shared.records.read_all();
     let nothing = seaway_plan::Tables::default();
     let mut observed = shared.with_node(|node| node.observe(&nothing, Services::Omitted))??;
+    refuse_later(&observed)?;
     if recognise(&observed, devices, &known) {
         observed = shared.with_node(|node| node.observe(&nothing, Services::Omitted))??;
     }

@@ -9,6 +9,11 @@
 //!
 //! Only the addresses may contain colons, and they come last. Name and MAC addresses follow from
 //! the identity by a hash that is frozen, so that a new version finds what an old one made.
+//!
+//! The number is that of the form. A version of Seaway writes one form and reads the one before and the
+//! one that comes next, so that either of two neighbouring versions takes over what the other made, and
+//! writes it anew. The next form has the parts in another order, `seaway2:<network>:<interface>:<container
+//! id>:<addresses>`; only builds for tests of upgrades (`next-format`) write it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -30,7 +35,14 @@ const SHAPER_PREFIX: &str = "shp";
 /// What Linux takes at most as a link's alias, in bytes (`IFALIASZ` less the final NUL).
 pub const MAX_ALIAS_BYTES: usize = 255;
 
-const ALIAS_VERSION: &str = "seaway1";
+/// The forms that are read.
+const ALIAS_FORMS: [&str; 2] = ["seaway1", "seaway2"];
+
+/// What every form begins with, before its number.
+const ALIAS_PREFIX: &str = "seaway";
+
+/// Which of the forms is written.
+const WRITTEN_FORM: usize = if cfg!(feature = "next-format") { 1 } else { 0 };
 
 /// Identity of an attachment: (container, interface in the Pod), as CNI keys it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -95,6 +107,11 @@ pub enum AliasError {
     /// Not written by us, or by a version that we do not know.
     #[error("alias \"{0}\" is not of the form seaway1:container:interface:network:addresses")]
     Form(String),
+    /// Written by a version of Seaway that is later than the next.
+    #[error(
+        "alias \"{0}\" is of a later version of Seaway: run that one, or one before it that reads both"
+    )]
+    Later(String),
     /// A part of it breaks the rules of its kind.
     #[error("alias \"{alias}\" is damaged: {source}")]
     Name {
@@ -125,11 +142,12 @@ impl Alias {
             container,
             interface,
         } = &attachment.id;
-        let text = format!(
-            "{ALIAS_VERSION}:{container}:{interface}:{}:{}",
-            attachment.network,
-            addresses.join(",")
-        );
+        let (network, addresses) = (&attachment.network, addresses.join(","));
+        let form = ALIAS_FORMS[WRITTEN_FORM];
+        let text = match WRITTEN_FORM {
+            0 => format!("{form}:{container}:{interface}:{network}:{addresses}"),
+            _ => format!("{form}:{network}:{interface}:{container}:{addresses}"),
+        };
         match text.len() {
             len if len > MAX_ALIAS_BYTES => Err(AliasError::TooLong {
                 id: attachment.id.clone(),
@@ -166,8 +184,13 @@ impl FromStr for Attachment {
 
     fn from_str(alias: &str) -> Result<Self, AliasError> {
         let parts: Vec<&str> = alias.splitn(5, ':').collect();
-        let [ALIAS_VERSION, container, interface, network, addresses] = parts[..] else {
-            return Err(AliasError::Form(alias.to_owned()));
+        let [form, first, interface, third, addresses] = parts[..] else {
+            return Err(unread(alias));
+        };
+        let (container, network) = match ALIAS_FORMS.iter().position(|known| *known == form) {
+            Some(0) => (first, third),
+            Some(_) => (third, first),
+            None => return Err(unread(alias)),
         };
         let name = |source| AliasError::Name {
             alias: alias.to_owned(),
@@ -191,6 +214,16 @@ impl FromStr for Attachment {
                 .collect::<Result<_, _>>()?,
             extras: Extras::default(),
         })
+    }
+}
+
+/// Why an alias is of no form that is read.
+fn unread(alias: &str) -> AliasError {
+    let number = alias.strip_prefix(ALIAS_PREFIX);
+    let number: Option<usize> = number.and_then(|rest| rest.split(':').next()?.parse().ok());
+    match number {
+        Some(number) if number > ALIAS_FORMS.len() => AliasError::Later(alias.to_owned()),
+        _ => AliasError::Form(alias.to_owned()),
     }
 }
 
@@ -270,10 +303,14 @@ mod tests {
     fn alias_holds_the_whole_attachment() {
         let a = attachment("c1", &["10.244.1.2", "fd00:10:244:1::2"]);
         let alias = Alias::of(&a).expect("short");
-        assert_eq!(
-            alias.as_str(),
-            "seaway1:c1:eth0:pods:10.244.1.2,fd00:10:244:1::2"
-        );
+        let forms = [
+            "seaway1:c1:eth0:pods:10.244.1.2,fd00:10:244:1::2",
+            "seaway2:pods:eth0:c1:10.244.1.2,fd00:10:244:1::2",
+        ];
+        assert_eq!(alias.as_str(), forms[WRITTEN_FORM]);
+        for form in forms {
+            assert_eq!(Alias::raw(form).parse(), Ok(a.clone()), "either is read");
+        }
         assert_eq!(alias.parse(), Ok(a));
     }
 
@@ -293,13 +330,21 @@ mod tests {
         for form in [
             "",
             "uplink to switch 3",
-            "seaway2:c:eth0:n:10.0.0.1",
             "seaway1:c:eth0",
+            "seaway0:c:eth0:n:10.0.0.1",
         ] {
             assert!(
                 matches!(Alias::raw(form).parse(), Err(AliasError::Form(_))),
                 "{form}"
             );
+        }
+        for later in [
+            "seaway3:c:eth0:n:10.0.0.1",
+            "seaway17:{\"c\": 1}",
+            "seaway3",
+        ] {
+            let read = Alias::raw(later).parse();
+            assert_eq!(read, Err(AliasError::Later(later.to_owned())));
         }
         let damaged = Alias::raw("seaway1:c:eth0:n:10.0.0.256").parse();
         assert!(matches!(damaged, Err(AliasError::Address { .. })));

@@ -1,7 +1,5 @@
 //! The verbs of CNI on a healthy node; names carry the K-numbers of the specification's summary.
 
-use std::fs;
-
 use seaway_kernel::netlink::{LinkTarget, Netlink, Request};
 use seaway_model::Family;
 use seaway_tests::probe::assert_talk;
@@ -71,63 +69,6 @@ fn k4_a_chained_add_passes_prev_result_through() {
         result["interfaces"][2].get("mtu").is_none(),
         "1.0.0 has no mtu"
     );
-}
-
-#[test]
-fn k5_del_succeeds_in_every_odd_state() {
-    let mut node = Node::start();
-    Call::new("DEL", "never")
-        .run()
-        .expect("before ADD, without a namespace");
-    Call::new("DEL", "never")
-        .netns("/run/netns/none".as_ref())
-        .run()
-        .expect("no such namespace");
-    let mut pod = Pod::attached("a");
-    pod.del().expect("as usual");
-    pod.del().expect("twice");
-    pod.add().expect("ADD after DEL");
-    pod.destroy();
-    pod.del().expect("the namespace is gone");
-    let pod = Pod::attached("b");
-    pod.call("DEL")
-        .config("prevResult", json!({}))
-        .run()
-        .expect("empty prevResult");
-    let pod = Pod::attached("c");
-    Call::new("DEL", "c")
-        .run()
-        .expect("alive, but no CNI_NETNS");
-    Leftovers::wait_for_none();
-
-    let again = Pod::attached("d");
-    node.kill_agent();
-    again.del().expect("with the agent down");
-    pod.del().expect("with the agent down, of nothing");
-    node.start_agent();
-    Leftovers::wait_for_none();
-
-    let mut late = Pod::attached("e");
-    node.kill_agent();
-    late.destroy();
-    // As after a reboot: no link, no namespace, no state.
-    fs::remove_dir_all("/run/seaway").expect("cleared");
-    late.del().expect("after a reboot");
-    node.start_agent();
-    Leftovers::wait_for_none();
-}
-
-#[test]
-fn k5_del_while_add_is_still_running() {
-    let _node = Node::start();
-    for i in 0..20 {
-        let pod = Pod::new(&format!("a{i}"));
-        let add = pod.call("ADD").spawn();
-        pod.del().expect("DEL beside ADD");
-        let _ = add.wait_with_output().expect("ended");
-        pod.del().expect("DEL after both");
-    }
-    Leftovers::wait_for_none();
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use seaway_model::{Alias, AttachmentId, Device, MacAddr};
 
-use super::{BRIDGE_ALIAS, BRIDGE_GROUP, LIVE_GROUP, NODE_GROUP, SHAPER_GROUP, VXLAN_ALIAS, work};
+use super::{
+    BRIDGE_GROUP, LIVE_GROUP, NODE_GROUP, SHAPER_GROUP, is_bridge_alias, is_vxlan_alias, work,
+};
 use crate::netlink::LinkInfo;
 
 /// Where the indexes that we choose begin: far above those that the kernel gives out one by one.
@@ -191,8 +193,8 @@ fn role(link: &LinkInfo) -> Option<Device> {
             Some(Device::PodLink(attachment.id))
         }
         (SHAPER_GROUP, Some("ifb")) => work::shaper_owner(alias).map(Device::Shaper),
-        (BRIDGE_GROUP, Some("bridge")) if alias == BRIDGE_ALIAS => Some(Device::Bridge),
-        (NODE_GROUP, Some("vxlan")) if alias == VXLAN_ALIAS => Some(Device::Vxlan),
+        (BRIDGE_GROUP, Some("bridge")) if is_bridge_alias(alias) => Some(Device::Bridge),
+        (NODE_GROUP, Some("vxlan")) if is_vxlan_alias(alias) => Some(Device::Vxlan),
         _ => None,
     }
 }

@@ -54,9 +54,29 @@ pub const BRIDGE_GROUP: u32 = 0x5ea4;
 /// The link group of what limits the rate at which a Pod sends.
 pub const SHAPER_GROUP: u32 = 0x5ea5;
 /// The alias of the node's bridge.
-pub const BRIDGE_ALIAS: &str = "seaway1-bridge";
+pub const BRIDGE_ALIAS: &str = NODE_ALIASES[WRITTEN][0];
 /// The alias of the node's VXLAN device.
-pub const VXLAN_ALIAS: &str = "seaway1-vxlan";
+pub const VXLAN_ALIAS: &str = NODE_ALIASES[WRITTEN][1];
+
+/// The aliases of bridge and VXLAN device, and how that of a shaper begins: in the form of this version,
+/// and in that of the next, which is read as well (see `seaway_model::attachment`).
+const NODE_ALIASES: [[&str; 3]; 2] = [
+    ["seaway1-bridge", "seaway1-vxlan", "seaway1-shaper:"],
+    ["seaway2-bridge", "seaway2-vxlan", "seaway2-shaper:"],
+];
+
+/// Which form is written.
+const WRITTEN: usize = if cfg!(feature = "next-format") { 1 } else { 0 };
+
+/// Whether it is the alias of the node's bridge, in either form.
+fn is_bridge_alias(alias: &str) -> bool {
+    NODE_ALIASES.iter().any(|[bridge, ..]| *bridge == alias)
+}
+
+/// Whether it is the alias of the node's VXLAN device, in either form.
+fn is_vxlan_alias(alias: &str) -> bool {
+    NODE_ALIASES.iter().any(|[_, vxlan, _]| *vxlan == alias)
+}
 
 /// Whether a link of this group is one of ours.
 pub(crate) fn is_our_group(group: u32) -> bool {

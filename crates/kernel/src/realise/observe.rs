@@ -58,8 +58,9 @@ pub(super) fn link_row(
         Device::PodLink(id) => pod_kind(link, id, device_of)?,
         Device::Shaper(id) => {
             let name = IfName::new(&link.name).ok()?;
-            let owner = work::shaper_owner(link.alias.as_deref().unwrap_or_default());
-            let ours = link.group == SHAPER_GROUP && owner.as_ref() == Some(id);
+            // In the form that is written: one of the other is to be written anew.
+            let named = link.alias.as_deref() == Some(work::shaper_alias(id).as_str());
+            let ours = link.group == SHAPER_GROUP && named;
             kind_if(ours, LinkKind::Shaper(ShaperLink { name }))
         }
         Device::Bridge => {

@@ -10,17 +10,14 @@ use seaway_model::{
 };
 
 use super::{
-    BRIDGE_ALIAS, BRIDGE_GROUP, DYING_GROUP, LIVE_GROUP, NODE_GROUP, RowFailure, SHAPER_GROUP,
-    VXLAN_ALIAS,
+    BRIDGE_ALIAS, BRIDGE_GROUP, DYING_GROUP, LIVE_GROUP, NODE_ALIASES, NODE_GROUP, RowFailure,
+    SHAPER_GROUP, VXLAN_ALIAS, WRITTEN,
 };
 use crate::error::KernelError;
 use crate::netlink::{
     BridgeInfo, KindSpec, LinkInfo, LinkSet, LinkSpec, LinkTarget, PortInfo, Request, RouteSpec,
     VethPeer, VethSpec, VxlanInfo,
 };
-
-/// How the alias of a shaper starts; container and interface of its owner follow.
-const SHAPER_ALIAS: &str = "seaway1-shaper:";
 
 /// Requests of one send, each with the row that it is for.
 #[derive(Default)]
@@ -147,7 +144,8 @@ fn group(row: &LinkRow) -> Option<u32> {
     }
 }
 
-/// The alias by which a link of ours is known again.
+/// The alias by which a link of ours is known again. That of a shaper goes on with container and
+/// interface of its owner.
 pub(super) fn alias(row: &LinkRow) -> Option<String> {
     match &row.kind {
         LinkKind::Existing => None,
@@ -158,13 +156,16 @@ pub(super) fn alias(row: &LinkRow) -> Option<String> {
     }
 }
 
-fn shaper_alias(id: &AttachmentId) -> String {
-    format!("{SHAPER_ALIAS}{}:{}", id.container, id.interface)
+pub(super) fn shaper_alias(id: &AttachmentId) -> String {
+    let [_, _, start] = NODE_ALIASES[WRITTEN];
+    format!("{start}{}:{}", id.container, id.interface)
 }
 
 /// Whose shaper the alias names.
 pub(super) fn shaper_owner(alias: &str) -> Option<AttachmentId> {
-    let (container, interface) = alias.strip_prefix(SHAPER_ALIAS)?.split_once(':')?;
+    let mut forms = NODE_ALIASES.iter();
+    let owner = forms.find_map(|[_, _, start]| alias.strip_prefix(start))?;
+    let (container, interface) = owner.split_once(':')?;
     Some(AttachmentId {
         container: ContainerId::new(container).ok()?,
         interface: IfName::new(interface).ok()?,

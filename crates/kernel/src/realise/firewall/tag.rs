@@ -18,7 +18,7 @@ use super::parts::octets;
 const ENTRY: u8 = 83;
 const LIMIT: usize = 250;
 /// Changes with every change of the rules that a row stands for.
-const VERSION: u8 = 2;
+const VERSION: u8 = if cfg!(feature = "next-format") { 4 } else { 3 };
 /// Says that there is but a hash.
 const HASHED: u8 = 0xff;
 

@@ -97,6 +97,9 @@ const NOWHERE: FrontendKey = FrontendKey {
 /// Where traffic is sent to, and what becomes of it.
 pub(in crate::realise::firewall) fn frontends(view: View, family: Family) -> &'static str {
     match view {
+        View::Everyone if cfg!(feature = "next-format") => {
+            by_family(family, ["doors-v4", "doors-v6"])
+        }
         View::Everyone => by_family(family, ["frontends-v4", "frontends-v6"]),
         View::Outside => by_family(family, ["frontends-outside-v4", "frontends-outside-v6"]),
     }
@@ -104,7 +107,10 @@ pub(in crate::realise::firewall) fn frontends(view: View, family: Family) -> &'s
 
 /// What lies in the slots of groups.
 pub(in crate::realise::firewall) fn backends(family: Family) -> &'static str {
-    by_family(family, ["backends-v4", "backends-v6"])
+    match cfg!(feature = "next-format") {
+        true => by_family(family, ["slots-v4", "slots-v6"]),
+        false => by_family(family, ["backends-v4", "backends-v6"]),
+    }
 }
 
 /// The backends that clients may keep.
@@ -124,7 +130,10 @@ pub(in crate::realise::firewall) fn cluster_ips(family: Family) -> &'static str 
 
 /// The addresses of this node's Pods, each beside itself.
 pub(in crate::realise::firewall) fn local_pods(family: Family) -> &'static str {
-    by_family(family, ["local-pods-v4", "local-pods-v6"])
+    match cfg!(feature = "next-format") {
+        true => by_family(family, ["own-pods-v4", "own-pods-v6"]),
+        false => by_family(family, ["local-pods-v4", "local-pods-v6"]),
+    }
 }
 
 /// Which backend clients have, for those that keep it for a time.
