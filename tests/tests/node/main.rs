@@ -2,7 +2,6 @@
 //! things are killed, deleted or wrong.
 
 #![expect(clippy::expect_used, reason = "a test fails by panic")]
-#![expect(clippy::print_stdout, reason = "what is measured and not asserted")]
 
 mod cni;
 mod crash;
