@@ -13,6 +13,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Config, Event, watcher};
@@ -22,11 +23,6 @@ use tokio::sync::watch;
 
 use crate::queue::{back_off, jitter};
 use crate::view::{Change, View};
-
-/// The number of kinds that are watched in any case.
-pub(crate) const KINDS: usize = 8;
-/// The number of kinds that are watched for EndpointSlices.
-pub(crate) const SERVICE_KINDS: usize = 2;
 
 /// The namespace of the nodes' Leases.
 pub(crate) const LEASES: &str = "kube-node-lease";
@@ -67,7 +63,10 @@ pub(crate) struct Cluster {
     pub(crate) sets: View<ReplicaSet>,
     pub(crate) services: View<Service>,
     pub(crate) slices: View<EndpointSlice>,
+    pub(crate) policies: View<NetworkPolicy>,
+    /// Kinds that are watched and were not listed yet.
     unlisted: watch::Sender<usize>,
+    ending: watch::Sender<bool>,
 }
 
 impl Debug for Cluster {
@@ -77,8 +76,8 @@ impl Debug for Cluster {
 }
 
 impl Cluster {
-    /// A copy that knows nothing yet, of so many kinds.
-    pub(crate) fn new(client: Client, kinds: usize) -> Self {
+    /// A copy that knows nothing yet.
+    pub(crate) fn new(client: Client) -> Self {
         Self {
             client,
             nodes: View::default(),
@@ -91,15 +90,34 @@ impl Cluster {
             sets: View::default(),
             services: View::default(),
             slices: View::default(),
-            unlisted: watch::Sender::new(kinds),
+            policies: View::default(),
+            unlisted: watch::Sender::new(0),
+            ending: watch::Sender::new(false),
         }
     }
 
-    /// Waits until every kind was listed once: a loop that started earlier would make what exists.
+    /// One more kind is watched: to be told before any loop begins.
+    pub(crate) fn expect(&self) {
+        self.unlisted.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until every kind that is watched was listed once: a loop that started earlier would make what exists.
     pub(crate) async fn complete(&self) {
         let mut unlisted = self.unlisted.subscribe();
         // The sender lives as long as self, so this ends by completion only.
         let _ = unlisted.wait_for(|count| *count == 0).await;
+    }
+
+    /// No more work is to be begun.
+    pub(crate) fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ending(&self) {
+        let mut ending = self.ending.subscribe();
+        // As above: the sender is here.
+        let _ = ending.wait_for(|ending| *ending).await;
     }
 
     /// Objects of a namespace.
@@ -115,12 +133,13 @@ impl Cluster {
         Api::all(self.client.clone())
     }
 
-    /// Keeps a view up to date, for ever.
+    /// Keeps a view up to date, for ever. `trim` takes away what nobody reads.
     pub(crate) async fn follow<K>(
         &self,
         api: Api<K>,
         config: Config,
         view: &View<K>,
+        trim: fn(&mut K),
         tell: impl Fn(&Heard<K>),
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -128,7 +147,10 @@ impl Cluster {
         let kind = K::kind(&());
         let mut events = pin!(
             watcher(api, config)
-                .modify(|object| object.meta_mut().managed_fields = None)
+                .modify(move |object| {
+                    object.meta_mut().managed_fields = None;
+                    trim(object);
+                })
                 .backoff(Pauses::default())
         );
         let mut broken = false;

@@ -13,9 +13,20 @@ const POD_STAY: Duration = Duration::from_secs(300);
 /// How long a node must be gone before its Pods are.
 const NODE_QUARANTINE: Duration = Duration::from_secs(40);
 
+/// Which loops run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All that a cluster needs.
+    Everything,
+    /// What a cluster with a control plane of its own does not do itself.
+    Network,
+}
+
 /// The configuration of all loops.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
+    /// Which loops run.
+    pub extent: Extent,
     /// Cluster ranges to cut node ranges from, one of each family, in the order that nodes get them.
     /// None: nodes get their ranges from elsewhere.
     pub cluster_cidrs: Vec<ClusterCidr>,
@@ -29,17 +40,21 @@ pub struct ControlConfig {
     pub root_ca: Option<String>,
     /// Whether to make the EndpointSlices of Services: not where the cluster's own controller does.
     pub endpoint_slices: bool,
+    /// Whether NetworkPolicies are enforced. As long as they are not, every one is told so.
+    pub policies_enforced: bool,
 }
 
 impl Default for ControlConfig {
     fn default() -> Self {
         Self {
+            extent: Extent::Everything,
             cluster_cidrs: Vec::new(),
             node_grace: NODE_GRACE,
             pod_stay: POD_STAY,
             node_quarantine: NODE_QUARANTINE,
             root_ca: None,
             endpoint_slices: true,
+            policies_enforced: false,
         }
     }
 }

@@ -7,6 +7,12 @@
 //! - `deployments`, `replicasets`: versions of a workload, and as many Pods of each as wanted.
 //! - `endpoint_slices`: the Pods behind each Service.
 //! - `accounts`: what every namespace has.
+//! - `startup_taint`: the taint that nodes have until their network is up.
+//! - `unenforced`: NetworkPolicies that nobody enforces.
+//!
+//! A cluster with a control plane of its own needs `node_cidrs` (perhaps), `startup_taint` and
+//! `unenforced` only ([`Extent::Network`]), run by one of several controllers that elect each other
+//! (`leader`).
 //!
 //! Written against the API alone, so it runs against any Kubernetes. Every loop has a pure decision
 //! function (what is known in, what to do out; `now` is an argument) and a thin driver that performs.
@@ -22,6 +28,7 @@ mod config;
 mod deployments;
 mod endpoint_slices;
 mod error;
+mod leader;
 mod ledger;
 mod meta;
 mod natural;
@@ -32,8 +39,12 @@ mod orphans;
 mod queue;
 mod replicasets;
 mod scheduler;
+mod standing;
+mod startup_taint;
 mod taints;
+mod unenforced;
 mod view;
+mod web;
 mod work;
 
 mod run;
@@ -41,7 +52,10 @@ mod run;
 #[cfg(test)]
 mod simulation;
 
-pub use config::ControlConfig;
+pub use config::{ControlConfig, Extent};
 pub use error::ControlError;
+pub use leader::{Election, Ending, Rhythm, lead};
 pub use node_cidrs::{ClusterCidr, PoolError};
-pub use run::run;
+pub use run::{run, serve};
+pub use standing::Standing;
+pub use web::serve_health;

@@ -10,6 +10,8 @@ pub(crate) const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub(crate) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// A node that is cordoned.
 pub(crate) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// A node that says that its network is not there.
+pub(crate) const NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavailable";
 /// No new Pods.
 pub(crate) const NO_SCHEDULE: &str = "NoSchedule";
 /// No Pods at all.

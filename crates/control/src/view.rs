@@ -176,6 +176,11 @@ impl<K: Resource> View<K> {
         found
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.read().objects.len()
+    }
+
     /// All objects, by namespace and name.
     pub(crate) fn all(&self) -> Vec<Arc<K>> {
         self.read()

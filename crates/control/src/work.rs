@@ -26,12 +26,19 @@ pub(crate) trait Controller: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Duration>, Fault>> + Send;
 }
 
-/// Works, for ever.
+/// Works until the loops are to end; what has been begun is brought to its end.
 pub(crate) async fn work<C: Controller>(cluster: Arc<Cluster>, controller: Arc<C>) {
-    cluster.complete().await;
+    tokio::select! {
+        () = cluster.complete() => {}
+        () = cluster.ending() => return,
+    }
     let queue = controller.queue();
     loop {
-        let key = queue.next().await;
+        let key = tokio::select! {
+            biased;
+            () = cluster.ending() => return,
+            key = queue.next() => key,
+        };
         match controller.reconcile(&key).await {
             Ok(again) => {
                 queue.done(&key);

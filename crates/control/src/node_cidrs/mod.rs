@@ -5,6 +5,7 @@
 //! the same ranges each time. A range that a node has is never changed: Kubernetes forbids it, and
 //! Pods use its addresses. The driver is `NodeCidrs`.
 
+mod doubts;
 mod driver;
 mod pool;
 
@@ -33,15 +34,15 @@ pub(crate) fn ranges_of(node: &Node) -> Vec<IpNet> {
     let Some(spec) = &node.spec else {
         return Vec::new();
     };
+    let several = spec.pod_cidrs.iter().flatten();
     let single = spec.pod_cidr.iter();
-    let mut ranges: Vec<IpNet> = spec
-        .pod_cidrs
-        .iter()
-        .flatten()
-        .chain(single)
-        .filter_map(|text| text.parse().ok())
-        .collect();
-    ranges.dedup();
+    let mut ranges = Vec::new();
+    for range in several.chain(single).filter_map(|text| text.parse().ok()) {
+        // The single one is the first of the several.
+        if !ranges.contains(&range) {
+            ranges.push(range);
+        }
+    }
     ranges
 }
 

@@ -106,8 +106,10 @@ impl NodeLife {
         let differs = |change: &Change<Node>| match (&change.old, &change.new) {
             (Some(old), Some(new)) => {
                 let said = |node: &Node| {
-                    let ready = meta::node_condition(node, "Ready");
-                    ready.map(|ready| ready.status.clone())
+                    ["Ready", "NetworkUnavailable"].map(|kind| {
+                        let condition = meta::node_condition(node, kind);
+                        condition.map(|condition| condition.status.clone())
+                    })
                 };
                 old.spec != new.spec
                     || said(old) != said(new)

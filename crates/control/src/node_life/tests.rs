@@ -178,6 +178,27 @@ fn taints_follow_the_state_and_leave_foreign_ones_alone() {
 }
 
 #[test]
+fn a_node_without_network_takes_no_new_pods() {
+    let network = |status: &str, taints| {
+        let mut node = node("n", Some("True"), taints);
+        let condition = json!({"type": "NetworkUnavailable", "status": status});
+        let condition = serde_json::from_value(condition).expect("a condition");
+        let conditions = &mut node.status.get_or_insert_default().conditions;
+        conditions.get_or_insert_default().push(condition);
+        told(&node, false, false)
+    };
+    let taint = "node.kubernetes.io/network-unavailable";
+    let tainted = json!([{"key": taint, "effect": "NoSchedule"}]);
+    assert_eq!(
+        network("True", json!([])),
+        Some(vec![format!("{taint}:NoSchedule")])
+    );
+    assert_eq!(network("True", tainted.clone()), None);
+    assert_eq!(network("False", tainted), Some(Vec::new()));
+    assert_eq!(network("False", json!([])), None);
+}
+
+#[test]
 fn a_silent_node_vouches_for_nothing() {
     let conditions =
         verdict::conditions(&node("n", Some("True"), json!([])), Timestamp::UNIX_EPOCH);

@@ -4,7 +4,9 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::meta;
-use crate::taints::{self, NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE};
+use crate::taints::{
+    self, NETWORK_UNAVAILABLE, NO_EXECUTE, NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE,
+};
 
 /// Conditions that nobody vouches for when the node is silent.
 const VOUCHED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
@@ -62,6 +64,10 @@ pub(crate) fn wanted_taints(
             wanted.push(kept(has, key, NO_EXECUTE, Some(now)));
         }
     }
+    let network = meta::node_condition(node, "NetworkUnavailable");
+    if network.is_some_and(|condition| condition.status == "True") {
+        wanted.push(kept(has, NETWORK_UNAVAILABLE, NO_SCHEDULE, None));
+    }
     if cordoned {
         wanted.push(kept(has, UNSCHEDULABLE, NO_SCHEDULE, None));
     }
@@ -76,7 +82,7 @@ pub(crate) fn wanted_taints(
 fn is_ours(taint: &Taint) -> bool {
     let effects: &[&str] = match taint.key.as_str() {
         NOT_READY | UNREACHABLE => &[NO_SCHEDULE, NO_EXECUTE],
-        UNSCHEDULABLE => &[NO_SCHEDULE],
+        UNSCHEDULABLE | NETWORK_UNAVAILABLE => &[NO_SCHEDULE],
         _ => &[],
     };
     effects.contains(&taint.effect.as_str())

@@ -238,7 +238,6 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::cluster::KINDS;
 
     /// A server that has but one node, and takes bindings.
     async fn server() -> Client {
@@ -294,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_that_cannot_be_looked_up_holds_back_its_own_pods_alone() {
-        let cluster = Arc::new(Cluster::new(server().await, KINDS));
+        let cluster = Arc::new(Cluster::new(server().await));
         for name in ["hidden", "there"] {
             let node = json!({"metadata": {"name": name, "uid": name}, "status": {
                 "conditions": [{"type": "Ready", "status": "True"}],

@@ -44,6 +44,17 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A server, the loops and the kubelet, no nodes.
     pub(crate) async fn start(config: ControlConfig) -> Self {
+        let mut cluster = Self::without_loops(config).await;
+        cluster.restart_control();
+        let kubelet = kubelet(cluster.client.clone(), cluster.alive.clone());
+        cluster.tasks.push(tokio::spawn(kubelet));
+        let heart = heart(cluster.client.clone(), cluster.alive.clone());
+        cluster.tasks.push(tokio::spawn(heart));
+        cluster
+    }
+
+    /// A server alone.
+    pub(crate) async fn without_loops(config: ControlConfig) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let name = format!("seaway-control-{}-{number}", std::process::id());
@@ -59,11 +70,7 @@ impl Cluster {
         let address = listener.local_addr().expect("an address");
         let path = directory.join("kubeconfig");
         std::fs::write(&path, kubeconfig(&directory, address)).expect("written");
-        let timing = Timing {
-            pause_last: Duration::from_secs(1),
-            ..Timing::default()
-        };
-        let client = client_with(&Access::file(path), &timing).expect("a client");
+        let client = client_of(&path);
         let mut cluster = Self {
             directory,
             address,
@@ -76,12 +83,24 @@ impl Cluster {
             alive: Arc::default(),
         };
         cluster.serve(listener);
-        cluster.restart_control();
-        let kubelet = kubelet(cluster.client.clone(), cluster.alive.clone());
-        cluster.tasks.push(tokio::spawn(kubelet));
-        let heart = heart(cluster.client.clone(), cluster.alive.clone());
-        cluster.tasks.push(tokio::spawn(heart));
         cluster
+    }
+
+    /// Where the server is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What reaches the server by way of another address.
+    pub(crate) fn kubeconfig_by(&self, address: SocketAddr) -> PathBuf {
+        let path = self.directory.join(format!("kubeconfig-{address}"));
+        std::fs::write(&path, kubeconfig(&self.directory, address)).expect("written");
+        path
+    }
+
+    /// What other processes reach the server by.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
     }
 
     fn serve(&mut self, listener: TcpListener) {
@@ -123,7 +142,7 @@ impl Cluster {
         }
         let (client, config) = (self.client.clone(), self.config.clone());
         self.control = Some(tokio::spawn(async move {
-            let end = run(client, config).await;
+            let end = run(client, config, Arc::default(), std::future::pending()).await;
             panic!("the loops ended: {end:?}");
         }));
     }
@@ -197,6 +216,15 @@ impl Drop for Cluster {
         self.stop.take();
         let _gone = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A client with short pauses.
+pub(crate) fn client_of(kubeconfig: &std::path::Path) -> Client {
+    let timing = Timing {
+        pause_last: Duration::from_secs(1),
+        ..Timing::default()
+    };
+    client_with(&Access::file(kubeconfig), &timing).expect("a client")
 }
 
 fn kubeconfig(directory: &std::path::Path, address: SocketAddr) -> String {

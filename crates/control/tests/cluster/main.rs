@@ -1,6 +1,8 @@
 //! All loops against the real embedded API server; nodes are played.
 
+mod election;
 mod harness;
+mod network;
 mod nodes;
 mod rollouts;
 mod scheduling;
