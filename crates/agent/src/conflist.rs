@@ -72,10 +72,11 @@ impl Guard {
         loop {
             // Again each time: the folder may be another one by now.
             self.watch();
-            if self.keep() {
-                thread::sleep(REST);
+            match self.keep() {
+                // What was written may be in a folder that is new.
+                true => thread::sleep(REST),
+                false => self.wait(),
             }
-            self.wait();
         }
     }
 

@@ -24,7 +24,6 @@ mod status_cluster;
 mod table;
 mod trace;
 mod uninstall;
-mod uninstall_host;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -65,7 +64,7 @@ enum Command {
     /// Print what brings Seaway into a Kubernetes cluster, for `kubectl apply -f -`.
     Install(install::InstallArgs),
     /// Take Seaway off again.
-    Uninstall(uninstall::UninstallArgs),
+    Uninstall(Box<uninstall::UninstallArgs>),
     /// Remove everything of Seaway from this node; no agent may be running.
     Cleanup(cleanup::CleanupArgs),
     /// This node's health, as its agent sees it; or the whole cluster's, as the API tells it.
@@ -90,7 +89,7 @@ fn main() -> ExitCode {
         Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
         Command::Install(args) => install::run(&args),
-        Command::Uninstall(args) => uninstall::run(args),
+        Command::Uninstall(args) => uninstall::run(*args),
         Command::Cleanup(args) => cleanup::run(args),
         Command::Status(args) => status_cluster::run(&args),
         Command::Tables(args) => inspect::tables(&args),

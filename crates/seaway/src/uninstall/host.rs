@@ -16,10 +16,10 @@ use crate::install_host::{FolderArgs, print_changes};
 
 /// What to take off this node.
 #[derive(Args)]
-pub(crate) struct UninstallHostArgs {
+pub(super) struct UninstallHostArgs {
     /// Uninstall from this node, not from the cluster; no agent may be running.
     #[arg(long)]
-    pub(crate) host: bool,
+    pub(super) host: bool,
     #[command(flatten)]
     folders: FolderArgs,
     #[command(flatten)]
@@ -40,7 +40,7 @@ struct Outcome {
     problems: Vec<String>,
 }
 
-pub(crate) fn run(args: UninstallHostArgs, output: Format) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: UninstallHostArgs, output: Format) -> anyhow::Result<ExitCode> {
     let places = args.folders.places();
     let config = CleanupConfig {
         socket: args.place.socket(),
