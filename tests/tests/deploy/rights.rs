@@ -1,5 +1,5 @@
-//! Rights are computed from use: real agents do all that they ever do, and what they asked for is what
-//! the manifest allows, neither more nor less (scorecard, row 41).
+//! Rights are computed from use: real agents and controllers do all that they ever do, and what they
+//! asked for is what the manifest allows, neither more nor less (scorecard, row 41).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use seaway_testkit::{eventually, isolate};
 use seaway_tests::kubectl;
 use seaway_tests::lab::{Lab, good};
 
+use crate::controllers::Controller;
 use crate::trail::{Request, Right, asked, granted};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -18,6 +19,8 @@ const SERVICE: &str = r#"{"apiVersion": "v1", "kind": "Service", "metadata": {"n
 /// A node's address among hand-written endpoints is refused by the agents, who say so.
 const REFUSED: &str = "172.18.0.2";
 const TAKEN: &str = "10.244.1.77";
+const POLICY: &str = r#"{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+    "metadata": {"name": "none"}, "spec": {"podSelector": {}}}"#;
 
 /// The trail of a test, which goes with it.
 struct Trail(PathBuf);
@@ -114,4 +117,38 @@ fn r41_agents_have_exactly_the_rights_that_they_use() {
     lab.kubectl(&["wait", "--for=condition=Ready", "pod/late", "--timeout=60s"]);
     lab.kubectl(&["delete", "pod", "late", "--now"]);
     hold(&trail.0, AGENT);
+}
+
+#[test]
+fn r41_the_controller_has_exactly_the_rights_that_it_uses() {
+    const CONTROLLER: &str = "seaway-controller";
+    isolate();
+    let trail = Trail::new("controller");
+    let lab = Lab::up_audited("ruled", &["--nodes", "1", "--pods", "0"], &trail.0);
+    let first = Controller::start(&lab, "first");
+    eventually("the first controller leads", LIMIT, || {
+        has_asked(&trail.0, CONTROLLER, "list", "networkpolicies")
+    });
+    let second = Controller::start(&lab, "second");
+    eventually("the second one waits", LIMIT, || {
+        has_asked(&trail.0, CONTROLLER, "watch", "leases")
+    });
+    apply(&lab, POLICY);
+    let taint = "network.seaway.dev/agent-not-ready=:NoSchedule";
+    lab.kubectl(&["taint", "node", "node1", taint]);
+    let tainted = || {
+        let path = "jsonpath={.spec.taints}";
+        let taints = lab.kubectl(&["get", "node", "node1", "-o", path]);
+        match taints.contains("agent-not-ready") {
+            true => Err(taints),
+            false => Ok(()),
+        }
+    };
+    eventually("the start-up taint is taken away", LIMIT, tainted);
+    drop(first);
+    // Only who leads takes it.
+    lab.kubectl(&["taint", "node", "node1", taint]);
+    eventually("the second controller leads", LIMIT, tainted);
+    hold(&trail.0, CONTROLLER);
+    drop(second);
 }

@@ -31,7 +31,7 @@ fn uninstall_leaves_the_node_as_it_was() {
     let plugin = fs::read(folders.plugin()).expect("installed");
     assert!(plugin == fs::read(binary("seaway-cni")).expect("built"));
     node.start_agent();
-    let mut pod = Pod::attached("a");
+    let pod = Pod::attached("a");
 
     let installed = Traces::now(all);
     let said = folders.refused("uninstall", &["--force"]);

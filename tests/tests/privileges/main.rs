@@ -1,11 +1,6 @@
 //! Row 41 of the scorecard: agents work with the capabilities that the manifest gives them, and each
 //! of these is needed. All other suites run their agents with them, too.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "what broke without a capability is what the test shows"
-)]
-
 use std::fs;
 use std::time::{Duration, Instant};
 
