@@ -48,7 +48,7 @@ impl Traces {
             "ip -6 route show table all",
             "ip neighbour show nud permanent",
             "ip neighbour show proxy",
-            "nft list ruleset",
+            "nft --stateless list ruleset",
             "tc qdisc",
         ] {
             traces.insert(line.to_owned(), shell::run(&netns, line));
