@@ -8,6 +8,7 @@ mod heartbeat;
 mod mirror;
 mod mock;
 mod overview;
+mod pace;
 mod servers;
 mod status;
 mod watch;

@@ -18,29 +18,16 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kube::Client;
-use seaway_api::{Access, Timing, client_with};
+use seaway_api::{Access, client_with};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+pub(crate) use crate::pace::{LIMIT, timing};
+
 /// How often an idle watch gets a bookmark.
 const BOOKMARK: Duration = Duration::from_millis(30);
-
-/// How long a test waits for anything before it fails.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
-/// Deadlines short enough for tests.
-pub(crate) fn timing() -> Timing {
-    Timing {
-        response: Duration::from_millis(400),
-        silence: Duration::from_millis(400),
-        pause_first: Duration::from_millis(5),
-        pause_last: Duration::from_millis(40),
-        renewal: Duration::from_millis(200),
-        ..Timing::default()
-    }
-}
 
 /// Kinds of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

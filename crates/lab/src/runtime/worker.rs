@@ -1,6 +1,8 @@
 //! The worker of one Pod: a task that tells the Pod's [`Life`] what happens, does what it says, and
 //! reports.
 
+mod report;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +12,10 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use nix::sys::signal::Signal;
 use seaway_api::{Backoff, EventNote, EventType, Failure as ApiFailure, ObjectKey, describe};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::board::{ContainerReport, PodReport, Posted};
 use super::containers;
 use super::hands::{Hands, News, Run, last_words};
 use super::life::{Action, Failure, Hook, Input, Life, Note, Outcome, Surroundings};
@@ -435,58 +436,6 @@ impl Worker {
             host_ips: self.hands.place.ips.clone(),
             conditions: known.and_then(|s| s.conditions.clone()).unwrap_or_default(),
             qos_class: known.and_then(|s| s.qos_class.clone()),
-        }
-    }
-
-    fn report(&self) {
-        self.machine().board.post(self.posted());
-        if self.life.is_settled() || self.end != End::Delete {
-            return;
-        }
-        let status = self.life.status(&self.surroundings());
-        if let Err(e) = self.machine().statuses.set(&self.key, &self.uid, &status) {
-            tracing::warn!("{}: {e}", self.key);
-        }
-    }
-
-    fn posted(&self) -> Posted {
-        let plan = self.life.plan();
-        let container = |(at, member): (usize, &super::plan::MemberPlan)| ContainerReport {
-            name: member.name.clone(),
-            pid: self
-                .running
-                .get(&at)
-                .map(|(_, started)| started.pid.as_raw()),
-            restarts: self.life.restarts(at),
-        };
-        let (sandbox, spec) = (self.sandbox.as_ref(), self.pod.spec.as_ref());
-        let name_of = |at: &usize| plan.members[*at].name.clone();
-        Posted {
-            report: PodReport {
-                namespace: plan.namespace.clone(),
-                name: plan.name.clone(),
-                uid: plan.uid.clone(),
-                node: self.hands.place.node.name().to_owned(),
-                phase: self.life.phase_name(),
-                ready: self.life.is_ready(),
-                host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
-                labels: self.pod.metadata.labels.clone().unwrap_or_default(),
-                addresses: self.life.addresses().to_vec(),
-                sandbox: sandbox.map(|sandbox| sandbox.id.clone()),
-                netns: sandbox.and_then(|s| s.netns()).map(str::to_owned),
-                result: sandbox
-                    .and_then(|s| s.result())
-                    .cloned()
-                    .unwrap_or(Value::Null),
-                containers: plan.members.iter().enumerate().map(container).collect(),
-            },
-            namespaces: sandbox.map(|sandbox| sandbox.namespaces.clone()),
-            pause: sandbox.and_then(|sandbox| sandbox.pause()),
-            running: self
-                .running
-                .iter()
-                .map(|(at, (_, s))| (name_of(at), s.clone()))
-                .collect(),
         }
     }
 

@@ -41,6 +41,7 @@ struct Outcome {
 }
 
 pub(super) fn run(args: UninstallHostArgs, output: Format) -> anyhow::Result<ExitCode> {
+    args.place.open_settings()?;
     let places = args.folders.places();
     let config = CleanupConfig {
         socket: args.place.socket(),
