@@ -9,6 +9,7 @@ use std::time::Duration;
 use seaway_testkit::{eventually, isolate};
 use seaway_tests::kubectl;
 use seaway_tests::lab::{Lab, good};
+use serde_json::Value;
 
 use crate::controllers::Controller;
 use crate::trail::{Request, Right, asked, granted};
@@ -97,6 +98,20 @@ fn lead_to(lab: &Lab, address: &str) {
     apply(lab, &slice.to_string());
 }
 
+/// Waits until this is the last that the agent of node1 has told of the odd Service.
+fn wait_told(lab: &Lab, reason: &str) {
+    eventually(reason, LIMIT, || {
+        let status = lab.exec("node1", &["seaway", "status", "-o", "json"]);
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        let events = status["events"].as_array().expect("events").iter();
+        let is_odd = |event: &&Value| event["message"].to_string().contains("default/odd");
+        match events.clone().find(is_odd) {
+            Some(newest) if newest["reason"] == reason => Ok(()),
+            other => Err(other.cloned()),
+        }
+    });
+}
+
 #[test]
 fn r41_agents_have_exactly_the_rights_that_they_use() {
     const AGENT: &str = "seaway-agent";
@@ -105,11 +120,13 @@ fn r41_agents_have_exactly_the_rights_that_they_use() {
     let lab = Lab::up_audited("rights", &["--nodes", "2", "--pods", "1"], &trail.0);
     apply(&lab, SERVICE);
     // The same Event twice is counted up. What holds is told again only after it was over.
-    eventually("an Event is counted up", LIMIT, || {
-        for address in [REFUSED, TAKEN] {
+    for _ in 0..2 {
+        for (address, reason) in [(REFUSED, "ObjectRefused"), (TAKEN, "ObjectAccepted")] {
             lead_to(&lab, address);
-            std::thread::sleep(Duration::from_millis(300));
+            wait_told(&lab, reason);
         }
+    }
+    eventually("an Event is counted up", LIMIT, || {
         has_asked(&trail.0, AGENT, "patch", "events")
     });
     good(&["kill", "--name", lab.name, "node1/agent"]);

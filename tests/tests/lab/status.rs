@@ -134,12 +134,18 @@ fn policies_are_loud(lab: &Lab) {
 
 /// An agent that ended, and one that cannot reach the API any more.
 fn silence_is_noticed(lab: &Lab) {
-    let source = lab.exec("node1", &["seaway", "status", "-o", "json"]);
-    let source: Value = serde_json::from_str(&source).expect("JSON");
-    let url = source["source"].as_str().expect("a URL");
-    let server = url.trim_start_matches("https://").split([':', '/']).next();
-    let server = format!("{}/32", server.expect("an address"));
-    lab.exec("node1", &["ip", "route", "add", "blackhole", &server]);
+    // By either family it is a server of its own to the agents, which go from one to another.
+    let servers = lab.kubectl(&[
+        "get",
+        "endpointslices",
+        "--selector=kubernetes.io/service-name=kubernetes",
+        "--output=jsonpath={.items[*].endpoints[*].addresses[*]}",
+    ]);
+    let servers: Vec<&str> = servers.split_whitespace().collect();
+    assert!(!servers.is_empty());
+    for server in &servers {
+        lab.exec("node1", &["ip", "route", "add", "blackhole", server]);
+    }
     good(&["stop", "--name", lab.name, "node2/agent"]);
     let status = until(lab, "both are silent", |status| {
         status["agents"]["silent"] == 2
@@ -153,7 +159,9 @@ fn silence_is_noticed(lab: &Lab) {
         .find(|(text, _)| text.contains("silent"));
     let (_, nodes) = silent.expect("told");
     assert_eq!(nodes, json!(["node1", "node2"]));
-    lab.exec("node1", &["ip", "route", "del", "blackhole", &server]);
+    for server in &servers {
+        lab.exec("node1", &["ip", "route", "del", "blackhole", server]);
+    }
     good(&["start", "--name", lab.name, "node2/agent"]);
     all_is_well(lab);
 }
