@@ -115,7 +115,7 @@ fn try_run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 /// Says what is done: in one line of a terminal, else a line each. Nobody may be reading: then there
 /// is nobody to tell.
-fn tell(what: &str) {
+pub(crate) fn tell(what: &str) {
     let mut errors = io::stderr();
     drop(match errors.is_terminal() {
         true => write!(errors, "\r\x1b[K{what}").and_then(|()| errors.flush()),
@@ -123,7 +123,8 @@ fn tell(what: &str) {
     });
 }
 
-fn end_of_line() {
+/// Ends the line that [`tell`] writes in.
+pub(crate) fn end_of_line() {
     let mut errors = io::stderr();
     if errors.is_terminal() {
         drop(write!(errors, "\r\x1b[K").and_then(|()| errors.flush()));

@@ -9,6 +9,7 @@
 
 mod agent;
 mod apiserver;
+mod bundle;
 mod check;
 mod cleanup;
 mod controller;
@@ -58,6 +59,8 @@ enum Command {
     },
     /// Try every path of a cluster's Pod network, from its own nodes and Pods.
     Check(check::CheckArgs),
+    /// Write an archive for those who help: status, rows, objects and logs, without secrets.
+    Bundle(Box<bundle::BundleArgs>),
     /// Small servers and clients to try a network with.
     #[command(subcommand)]
     Tool(seaway_lab::tool::ToolCommand),
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => agent::run(*args),
         Command::ApiServer(args) => apiserver::run(args),
         Command::Controller(args) => controller::run(args),
+        Command::Bundle(args) => bundle::run(&args),
         Command::Check(args) => Ok(check::run(&args)),
         Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
@@ -101,9 +105,14 @@ fn main() -> ExitCode {
     })
 }
 
+/// Never logged, whatever is asked for: this part of the client logs whole answers that it cannot read,
+/// as warnings, and these may hold anything, such as the environment of Pods. What went wrong its
+/// callers tell.
+const UNLOGGED: &str = "kube_client::client=off";
+
 fn start_log(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(filter)?)
+        .with_env_filter(EnvFilter::try_new(filter)?.add_directive(UNLOGGED.parse()?))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)

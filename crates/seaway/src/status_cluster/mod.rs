@@ -17,7 +17,7 @@ use seaway_api::heartbeat::NAMESPACE;
 use seaway_api::overview::overview;
 use seaway_api::{Timing, client_with, install_crypto};
 
-use self::view::ClusterStatus;
+pub(crate) use self::view::ClusterStatus;
 use crate::inspect::{self, Format, InspectArgs};
 use crate::reach::UserReachArgs;
 
