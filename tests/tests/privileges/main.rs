@@ -1,5 +1,9 @@
-//! Row 41 of the scorecard: agents work with the capabilities that the manifest gives them, and each
-//! of these is needed. All other suites run their agents with them, too.
+//! Rows 41 and 42 of the scorecard: agents work with the capabilities that the manifest gives them, and each
+//! of these is needed. All other suites run their agents with them, too. Secrets stay secret, and no socket is open that is not listed.
+
+mod bundle;
+mod canaries;
+mod listeners;
 
 use std::fs;
 use std::time::{Duration, Instant};
