@@ -40,6 +40,11 @@ impl KernelError {
         is_absent(self.errno())
     }
 
+    /// Whether this process may not do that, now or later.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.errno(), Some(libc::EACCES | libc::EPERM))
+    }
+
     /// Whether something of the same identity exists already.
     pub fn already_exists(&self) -> bool {
         self.errno() == Some(libc::EEXIST)

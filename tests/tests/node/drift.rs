@@ -1,5 +1,8 @@
 //! Somebody deletes, renames or changes what is ours: it comes back. What is theirs stays.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use seaway_kernel::netlink::{
@@ -10,7 +13,7 @@ use seaway_kernel::sysctl;
 use seaway_model::{Family, IfName};
 use seaway_testkit::eventually;
 use seaway_tests::probe::{assert_talk, wait_for_talk};
-use seaway_tests::{Leftovers, Node, Pod};
+use seaway_tests::{Call, Leftovers, Node, Pod};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -285,6 +288,42 @@ fn a_reused_path_is_not_taken_for_the_same_namespace() {
     });
     let mut inside = Netlink::open_in(&usurper).expect("socket");
     assert_eq!(inside.link_index("eth0").expect("dump"), None);
+}
+
+/// Callers without a folder of namespaces name one by a process (`ctr`). An agent with no more rights
+/// than it needs may not look there; it frees what has vanished all the same.
+#[test]
+fn a_namespace_behind_a_closed_path_frees_its_addresses_when_it_vanishes() {
+    let node = Node::start();
+    let mut holder = Command::new("unshare")
+        .args([
+            "--net",
+            "sh",
+            "-c",
+            "read -r line; exec unshare --net sleep 60",
+        ])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let path = PathBuf::from(format!("/proc/{}/ns/net", holder.id()));
+    let own = fs::read_link("/proc/thread-self/ns/net").expect("a namespace");
+    eventually("it has its own namespace", LIMIT, || {
+        let its = fs::read_link(&path).expect("a namespace");
+        (its != own).then_some(()).ok_or(its)
+    });
+    let add = Call::new("ADD", "a").netns(&path).run();
+    add.expect("ADD");
+    assert_ne!(node.status()["attachments"], serde_json::json!([]));
+    drop(holder.stdin.take());
+    eventually("the attachment is gone", LIMIT, || {
+        let attachments = node.status()["attachments"].clone();
+        let gone = attachments == serde_json::json!([]);
+        gone.then_some(()).ok_or(attachments)
+    });
+    Leftovers::wait_for_none();
+    assert!(path.exists(), "the process is there, in another namespace");
+    holder.kill().expect("killed");
+    holder.wait().expect("ended");
 }
 
 /// Nodes come and go; an unreadable cluster file changes nothing.

@@ -90,6 +90,9 @@ pub(super) fn reopen(shared: &Shared, record: &Record) -> Result<Option<Netns>, 
         Ok(netns) => netns,
         // An error without a number is our own: the file is something else by now.
         Err(error) if error.is_absent() || error.errno().is_none() => return Ok(None),
+        // `/proc/PID/ns/net` of a process with more rights than ours, or of another one that has the
+        // number by now, perhaps in PIDs of our own container: we shall never see behind it.
+        Err(error) if error.is_denied() => return Ok(None),
         Err(error) => return Err(error),
     };
     let now = shared.host.pod(&netns)?.identity()?;
