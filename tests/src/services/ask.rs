@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use seaway_kernel::netns::Netns;
-use seaway_model::{Family, Protocol};
+use seaway_model::{Family, Protocol, VxlanSettings};
 use seaway_testkit::SctpSocket;
 
 use crate::probe::{Greeting, connect};
@@ -93,6 +93,7 @@ fn ask_by_udp(from: &Netns, door: SocketAddr, patience: Duration) -> io::Result<
 ///
 /// Each family and protocol has all of them, so that one comes back as late as can be: not within the
 /// half minute for which a flow of one question is remembered, at up to a thousand questions a second.
+/// No client has the port that VXLAN frames come to: nodes drop what else does, answers too.
 fn new_port(family: Family, protocol: Protocol) -> u16 {
     const FIRST: u16 = 2_000;
     // Node ports begin there.
@@ -100,9 +101,14 @@ fn new_port(family: Family, protocol: Protocol) -> u16 {
     static PORTS: [AtomicU32; 4] = [const { AtomicU32::new(0) }; 4];
     let of_family = usize::from(family == Family::V6);
     let of_protocol = usize::from(protocol == Protocol::Sctp);
-    let count = PORTS[2 * of_family + of_protocol].fetch_add(1, Ordering::Relaxed);
-    let offset = count % u32::from(END - FIRST);
-    FIRST + u16::try_from(offset).expect("below the end")
+    let next = &PORTS[2 * of_family + of_protocol];
+    loop {
+        let offset = next.fetch_add(1, Ordering::Relaxed) % u32::from(END - FIRST);
+        let port = FIRST + u16::try_from(offset).expect("below the end");
+        if port != VxlanSettings::default().port {
+            return port;
+        }
+    }
 }
 
 /// A UDP socket with such a port.
