@@ -128,6 +128,17 @@ impl Traffic {
             .push(std::thread::spawn(move || work(&quiet)));
     }
 
+    /// Waits until the stream has come back once more, so that whatever delayed it is over.
+    pub fn wait_for_stream(&self) {
+        let before = self.streamed.load(Ordering::Relaxed);
+        seaway_testkit::eventually("the stream goes on", PATIENCE * 2, || {
+            match self.streamed.load(Ordering::Relaxed) {
+                now if now > before => Ok(()),
+                now => Err(now),
+            }
+        });
+    }
+
     /// Waits until some more of both has gone through.
     pub fn wait_for_more(&self) {
         let (answered, streamed) = (
