@@ -20,8 +20,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use seaway_control::{ControlConfig, Election, Ending, Rhythm, Standing, lead};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::harness::{Cluster, client_of, eventually, from};
@@ -64,6 +65,9 @@ async fn a_controller_process() {
     let variable = |name| std::env::var(name).expect("set by the test that starts this");
     let name = variable("ACTOR");
     seaway_api::install_crypto();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stdout)
+        .init();
     let client = client_of(Path::new(&variable("KUBECONFIG")));
     let rhythm = match variable("RHYTHM").as_str() {
         "quick" => QUICK,
@@ -88,10 +92,27 @@ fn start(name: &str, kubeconfig: &Path, rhythm: &str) -> Child {
         .env("ACTOR", name)
         .env("KUBECONFIG", kubeconfig)
         .env("RHYTHM", rhythm)
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .expect("started")
+}
+
+/// Waits until a process has seen that another one leads. What it says further is to be kept open.
+async fn stands_by(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    let said = child.stdout.take().expect("piped");
+    let mut said = BufReader::new(said).lines();
+    let waiting = async {
+        while let Some(line) = said.next_line().await.expect("readable") {
+            if line.contains("standing by") {
+                return;
+            }
+        }
+        panic!("it ended");
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    waited.expect("another one is seen to lead");
+    said
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -164,8 +185,7 @@ async fn a_killed_leader_is_followed_after_its_lease_and_a_terminated_one_at_onc
     let mut a = start("a", &path, "real");
     record.acts("a", start_time).await;
     let mut b = start("b", &path, "real");
-    // It has to have seen the Lease; its first look is at its start.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let _b = stands_by(&mut b).await;
     let killed = Instant::now();
     a.kill().await.expect("killed");
     let after_kill = record.acts("b", killed).await - killed;
@@ -178,7 +198,7 @@ async fn a_killed_leader_is_followed_after_its_lease_and_a_terminated_one_at_onc
     );
 
     let mut c = start("c", &path, "real");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _c = stands_by(&mut c).await;
     let terminated = Instant::now();
     send(&b, Signal::SIGTERM);
     let after_end = record.acts("c", terminated).await - terminated;
@@ -201,8 +221,8 @@ async fn a_leader_that_was_stopped_does_nothing_when_it_goes_on() {
     let begun = Instant::now();
     let a = start("a", &cluster.kubeconfig(), "quick");
     record.acts("a", begun).await;
-    let b = start("b", &cluster.kubeconfig(), "quick");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut b = start("b", &cluster.kubeconfig(), "quick");
+    let _b = stands_by(&mut b).await;
     let (mut first, mut second) = (("a", a), ("b", b));
     let mut expected = vec!["a"];
     for _ in 0..3 {
@@ -259,8 +279,8 @@ async fn a_leader_that_is_cut_off_ends_before_another_begins() {
     });
     let begun = Instant::now();
     record.acts("a", begun).await;
-    let b = start("b", &cluster.kubeconfig(), "quick");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut b = start("b", &cluster.kubeconfig(), "quick");
+    let _b = stands_by(&mut b).await;
     assert!(standing.leads());
     let cut = Instant::now();
     passing.abort();
