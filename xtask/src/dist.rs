@@ -33,19 +33,19 @@ pub(crate) fn build() -> Result<PathBuf> {
 }
 
 /// Builds both as a later version would be, whose formats are others, and gives the folder of their own
-/// that holds them. For tests of upgrades; what is not ours is compiled once for all.
+/// that holds them. For tests of upgrades: unoptimised, as tests are, since only what they keep and
+/// read counts; what is not ours is compiled for the tests anyway.
 pub(crate) fn build_next() -> Result<PathBuf> {
-    let triple = host_triple()?;
     let target = metadata::load()?.target;
     let dir = target.join("next");
     std::fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let mut build = cargo(&["build", "--features", "next-format"]);
     for (name, _) in BINARIES {
-        let mut build = cargo_build(&triple, name, FOLDER);
-        command::run(build.args(["--features", "next-format"]))?;
-        replace(
-            &target.join(&triple).join(FOLDER).join(name),
-            &dir.join(name),
-        )?;
+        build.args(["--package", name]);
+    }
+    command::run(&mut build)?;
+    for (name, _) in BINARIES {
+        replace(&target.join("debug").join(name), &dir.join(name))?;
         show(&dir.join(name))?;
     }
     Ok(dir)
