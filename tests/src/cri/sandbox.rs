@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use seaway_kernel::netns::Netns;
 use seaway_model::Family;
 use seaway_testkit::eventually;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use super::api::{
 use super::image::IMAGE;
 use super::{Cri, Host, Refusal};
 use crate::agent::LIMIT;
+use crate::probe::Traffic;
 
 /// A sandbox that was made.
 #[derive(Clone, Debug)]
@@ -156,6 +158,16 @@ impl Sandbox {
     fn info(&self) -> Value {
         let answer = self.cri.sandbox(&self.id).expect("PodSandboxStatus");
         serde_json::from_str(&answer.info["info"]).expect("JSON")
+    }
+
+    /// Datagrams and a stream to another sandbox all the time, in each family.
+    pub fn traffic_to(&self, other: &Sandbox) -> [Traffic; 2] {
+        let [from, to] =
+            [self, other].map(|pod| Netns::open(&pod.netns_path()).expect("a namespace"));
+        Family::ALL.map(|family| {
+            let (own, target) = (self.address(family), other.address(family));
+            Traffic::between((&from, own), (&to, target))
+        })
     }
 
     /// StopPodSandbox and RemovePodSandbox.

@@ -93,6 +93,21 @@ impl Load {
         })
     }
 
+    /// Asserts that nothing has failed so far.
+    ///
+    /// # Panics
+    ///
+    /// If something has.
+    pub fn assert_unharmed(&self, what: &str) {
+        let tally = self.tally();
+        let Load { what: load, .. } = self;
+        assert!(
+            tally.failed.is_empty(),
+            "{what}: {load}: {:?}",
+            tally.failed
+        );
+    }
+
     /// One TCP connection, with something to and fro on it all the time.
     ///
     /// # Panics

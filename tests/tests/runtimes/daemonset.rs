@@ -5,8 +5,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use seaway_kernel::netns::Netns;
-use seaway_model::Family;
 use seaway_testkit::eventually;
 use seaway_tests::binary;
 use seaway_tests::cri::api::{ContainerConfig, ContainerStatus};
@@ -60,13 +58,7 @@ fn k15_the_daemonset_makes_a_node_ready_and_is_replaced_without_loss() {
     let servers = pods.each_ref().map(Sandbox::serve);
     servers[0].assert_reaches(&servers[1]);
 
-    let [a, b] = pods
-        .each_ref()
-        .map(|pod| Netns::open(&pod.netns_path()).expect("a namespace"));
-    let traffic = Family::ALL.map(|family| {
-        let [from, to] = pods.each_ref().map(|pod| pod.address(family));
-        Traffic::between((&a, from), (&b, to))
-    });
+    let traffic = pods[0].traffic_to(&pods[1]);
     // As a kubelet replaces a container: asked to end, removed, and a new one made.
     host.cri
         .stop_container(&first.id, 5)
@@ -80,7 +72,6 @@ fn k15_the_daemonset_makes_a_node_ready_and_is_replaced_without_loss() {
     traffic.into_iter().for_each(Traffic::assert_nothing_lost);
     assert_eq!(agent.status()["repairs"], 0, "it finds all as it left it");
     assert_eq!(attachments(&site, 1), 2);
-    drop((a, b));
     pods.iter().for_each(Sandbox::end);
     agent.wait_settled();
     assert_eq!(attachments(&site, 1), 0);

@@ -3,8 +3,6 @@
 use std::thread;
 
 use nix::sys::signal::Signal;
-use seaway_kernel::netns::Netns;
-use seaway_model::Family;
 use seaway_testkit::eventually;
 use seaway_tests::cri::{Sandbox, Site};
 use seaway_tests::probe::Traffic;
@@ -17,13 +15,7 @@ fn k15_the_runtime_is_restarted_and_its_pods_do_not_notice() {
     let before = site.traces(1);
     let pods = ["a", "b"].map(|name| Sandbox::run(site.host(1), name));
     let servers = pods.each_ref().map(Sandbox::serve);
-    let [a, b] = pods
-        .each_ref()
-        .map(|pod| Netns::open(&pod.netns_path()).expect("a namespace"));
-    let traffic = Family::ALL.map(|family| {
-        let [from, to] = pods.each_ref().map(|pod| pod.address(family));
-        Traffic::between((&a, from), (&b, to))
-    });
+    let traffic = pods[0].traffic_to(&pods[1]);
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         site.hosts[0].containerd.end(signal);
         traffic.iter().for_each(Traffic::wait_for_more);
@@ -36,7 +28,6 @@ fn k15_the_runtime_is_restarted_and_its_pods_do_not_notice() {
     }
     traffic.into_iter().for_each(Traffic::assert_nothing_lost);
     assert_eq!(attachments(&site, 1), 2);
-    drop((a, b));
     pods.iter().for_each(Sandbox::end);
     site.wait_for_traces(1, &before);
 }

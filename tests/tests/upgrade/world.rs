@@ -106,15 +106,9 @@ impl World {
     /// Nothing has failed so far.
     pub(crate) fn is_unharmed(&self, what: &str) {
         self.go_on();
-        for load in &self.loads {
-            let tally = load.tally();
-            assert!(
-                tally.failed.is_empty(),
-                "{what}: {}: {:?}",
-                load.what,
-                tally.failed
-            );
-        }
+        self.loads
+            .iter()
+            .for_each(|load| load.assert_unharmed(what));
     }
 
     /// Node `number` is settled, and nothing on it is of the other form.
