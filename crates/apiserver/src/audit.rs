@@ -114,6 +114,7 @@ fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
 mod tests {
     use super::*;
     use crate::http::{Route, route};
+    use crate::kinds::Registry;
 
     #[test]
     fn requests_are_told_in_the_words_of_rbac() {
@@ -129,7 +130,7 @@ mod tests {
         ]
         .into_iter()
         .map(|(method, path, query)| {
-            let Route::Resource(target) = route(path) else {
+            let Route::Resource(target) = route(&Registry::default().served(), path) else {
                 panic!("{path}");
             };
             let method = method.parse().unwrap();
@@ -163,7 +164,8 @@ mod tests {
     #[test]
     fn lines_are_appended_and_readable() {
         let path = std::env::temp_dir().join(format!("seaway-audit-{}", std::process::id()));
-        let Route::Resource(target) = route("/api/v1/nodes/x") else {
+        let Route::Resource(target) = route(&Registry::default().served(), "/api/v1/nodes/x")
+        else {
             panic!("no route");
         };
         for code in [200, 404] {

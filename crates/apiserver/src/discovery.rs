@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::handlers::wrap::api_version;
 use crate::http::{self, Body};
-use crate::kinds::{self, Kind};
+use crate::kinds::{Kind, Served};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// What can be done with every kind.
@@ -64,9 +64,9 @@ pub(crate) fn parts(kind: &'static Kind) -> Vec<Part> {
 }
 
 /// Groups and versions, in the order of the kinds, the core group first.
-fn group_versions() -> Vec<(&'static str, &'static str)> {
+fn group_versions(served: &Served) -> Vec<(&'static str, &'static str)> {
     let mut found = Vec::new();
-    for kind in kinds::all() {
+    for kind in served.all() {
         if !found.contains(&(kind.group, kind.version)) {
             found.push((kind.group, kind.version));
         }
@@ -74,9 +74,9 @@ fn group_versions() -> Vec<(&'static str, &'static str)> {
     found
 }
 
-fn of(group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
-    kinds::all()
-        .iter()
+fn of(served: &Served, group: &str, version: &str) -> impl Iterator<Item = &'static Kind> {
+    served
+        .all()
         .filter(move |kind| kind.group == group && kind.version == version)
 }
 
@@ -110,8 +110,8 @@ fn group_entry(group: &str, version: &str) -> Value {
 }
 
 /// `/apis`
-pub(crate) fn groups() -> Value {
-    let groups: Vec<Value> = group_versions()
+pub(crate) fn groups(served: &Served) -> Value {
+    let groups: Vec<Value> = group_versions(served)
         .into_iter()
         .filter(|(group, _)| !group.is_empty())
         .map(|(group, version)| group_entry(group, version))
@@ -120,8 +120,8 @@ pub(crate) fn groups() -> Value {
 }
 
 /// `/apis/GROUP`
-pub(crate) fn group(name: &str) -> Option<Value> {
-    let (group, version) = group_versions()
+pub(crate) fn group(served: &Served, name: &str) -> Option<Value> {
+    let (group, version) = group_versions(served)
         .into_iter()
         .find(|(group, _)| *group == name && !group.is_empty())?;
     let mut entry = group_entry(group, version);
@@ -131,9 +131,9 @@ pub(crate) fn group(name: &str) -> Option<Value> {
 }
 
 /// `/api/v1`, `/apis/GROUP/VERSION`
-pub(crate) fn resources(group: &str, version: &str) -> Option<Value> {
+pub(crate) fn resources(served: &Served, group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
-    for kind in of(group, version) {
+    for kind in of(served, group, version) {
         let mut entry = json!({
             "name": kind.plural,
             "singularName": kind.singular,
@@ -163,7 +163,7 @@ pub(crate) fn resources(group: &str, version: &str) -> Option<Value> {
             resources.push(entry);
         }
     }
-    let first = of(group, version).next()?;
+    let first = of(served, group, version).next()?;
     Some(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -207,12 +207,14 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
 }
 
 /// `/api` (the core group) and `/apis` (the others) in one document.
-pub(crate) fn aggregated(core: bool) -> Response<Body> {
-    let items: Vec<Value> = group_versions()
+pub(crate) fn aggregated(served: &Served, core: bool) -> Response<Body> {
+    let items: Vec<Value> = group_versions(served)
         .into_iter()
         .filter(|(group, _)| group.is_empty() == core)
         .map(|(group, version)| {
-            let resources: Vec<Value> = of(group, version).map(aggregated_resource).collect();
+            let resources: Vec<Value> = of(served, group, version)
+                .map(aggregated_resource)
+                .collect();
             let mut metadata = json!({ "creationTimestamp": null });
             if !core {
                 metadata["name"] = group.into();

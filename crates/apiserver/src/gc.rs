@@ -39,7 +39,9 @@ pub(crate) async fn collect(server: Arc<Server>) {
 }
 
 fn judge(server: &Server, place: &Place) -> Result<(), ApiError> {
-    let kind = &kinds::all()[place.kind];
+    let Some(kind) = server.store.kinds().at(place.shelf) else {
+        return Ok(());
+    };
     let Some(object) = server.store.get(kind, &place.key) else {
         return Ok(());
     };

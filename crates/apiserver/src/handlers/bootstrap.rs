@@ -55,7 +55,7 @@ fn put(
         |what: String| ServerError::Config(format!("the first {plural} cannot be made: {what}"));
     let kind = kinds::find(group, version, plural)
         .ok_or_else(|| failed("the kind is not served".to_owned()))?;
-    let decoded = (kind.decode)(value).map_err(|error| failed(error.0))?;
+    let decoded = kind.decode(value).map_err(|error| failed(error.0))?;
     insert(server, kind, decoded.value, Timestamp::now(), false)
         .map(|_| ())
         .map_err(|error| failed(error.message))

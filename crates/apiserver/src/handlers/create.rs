@@ -49,7 +49,7 @@ impl FieldValidation {
         warnings: &mut Vec<String>,
     ) -> Result<Value, ApiError> {
         check_type(kind, &value)?;
-        let decoded = (kind.decode)(value).map_err(|error| {
+        let decoded = kind.decode(value).map_err(|error| {
             ApiError::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: {}",
                 kind.kind, kind.version, kind.kind, error.0
@@ -160,8 +160,8 @@ pub(crate) fn insert(
 
 /// The object with all that its author left out; its name is settled, since defaults may quote it.
 fn prepared(kind: &Kind, mut value: Value, now: Timestamp) -> Value {
-    (kind.default)(&mut value);
-    (kind.on_create)(&mut value);
+    kind.default(&mut value);
+    kind.on_create(&mut value);
     lifecycle::prepare_new(kind, &mut value, Uuid::new_v4().to_string(), now);
     value
 }
@@ -175,7 +175,7 @@ fn place(
 ) -> Result<Arc<Object>, ApiError> {
     let name = meta(&value, "name").to_owned();
     let mut faults = kinds::validate_metadata(kind, &value);
-    faults.extend((kind.validate)(&value, None));
+    faults.extend(kind.validate(&value, None));
     if !faults.is_empty() {
         return Err(ApiError::invalid(kind, &name, &faults));
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Answer, Call, Edit, list, modify, wrap};
 use crate::http;
-use crate::kinds::{self, Kind};
+use crate::kinds::Kind;
 use crate::lifecycle::{self, Deletion, meta};
 use crate::server::Server;
 use crate::status::{self, ApiError};
@@ -166,7 +166,9 @@ pub(crate) fn remove(
 /// Makes objects forget their owner.
 fn release_dependents(server: &Server, uid: &str, now: Timestamp) {
     for place in server.store.dependents(uid) {
-        let kind = &kinds::all()[place.kind];
+        let Some(kind) = server.store.kinds().at(place.shelf) else {
+            continue;
+        };
         let forgetting = modify(
             server,
             kind,

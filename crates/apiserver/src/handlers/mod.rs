@@ -24,7 +24,7 @@ use tracing::{debug, error};
 
 use crate::audit::Entry;
 use crate::http::{self, Body, ContentType, Query, Route, Shape, Target};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Served};
 use crate::server::Server;
 use crate::status::ApiError;
 use crate::store::{Key, Object};
@@ -105,7 +105,8 @@ pub(crate) async fn answer(server: Arc<Server>, request: Request<Incoming>) -> R
 
 async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
-    let route = http::route(head.uri.path());
+    let served = server.store.kinds();
+    let route = http::route(&served, head.uri.path());
     let read = matches!(head.method, Method::GET);
     match &route {
         Route::Health if read => return Ok(http::plain("text/plain", "ok")),
@@ -117,7 +118,7 @@ async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
         Route::Resource(target) => target,
         Route::Unknown => return Err(ApiError::no_route()),
         _ if !read => return Err(ApiError::method_not_allowed()),
-        other => return documents(&other, &head.headers),
+        other => return documents(&served, &other, &head.headers),
     };
     let query = Query::parse(head.uri.query().unwrap_or(""));
     let audited = server.audit.as_ref();
@@ -186,25 +187,25 @@ async fn objects(
     dispatch(&call, subresource.as_deref())
 }
 
-fn documents(route: &Route, headers: &hyper::HeaderMap) -> Answer {
+fn documents(served: &Served, route: &Route, headers: &hyper::HeaderMap) -> Answer {
     let aggregated = http::accepts_discovery(headers);
     let value = match route {
-        Route::Core if aggregated => return Ok(discovery::aggregated(true)),
-        Route::Groups if aggregated => return Ok(discovery::aggregated(false)),
+        Route::Core if aggregated => return Ok(discovery::aggregated(served, true)),
+        Route::Groups if aggregated => return Ok(discovery::aggregated(served, false)),
         Route::Core => discovery::versions(),
-        Route::Groups => discovery::groups(),
-        Route::Group(group) => discovery::group(group).ok_or_else(ApiError::no_route)?,
+        Route::Groups => discovery::groups(served),
+        Route::Group(group) => discovery::group(served, group).ok_or_else(ApiError::no_route)?,
         Route::GroupVersion(group, version) => {
-            discovery::resources(group, version).ok_or_else(ApiError::no_route)?
+            discovery::resources(served, group, version).ok_or_else(ApiError::no_route)?
         }
         Route::OpenapiV2 if http::accepts(headers, openapi::PROTOBUF_V2) => {
             let document = openapi::protobuf_v2();
             return Ok(http::plain(openapi::PROTOBUF_V2_ANSWER, document));
         }
         Route::OpenapiV2 => openapi::document_v2(),
-        Route::Openapi => openapi::index(),
+        Route::Openapi => openapi::index(served),
         Route::OpenapiDocument(group, version) => {
-            openapi::document(group, version).ok_or_else(ApiError::no_route)?
+            openapi::document(served, group, version).ok_or_else(ApiError::no_route)?
         }
         _ => return Err(ApiError::method_not_allowed()),
     };

@@ -251,7 +251,7 @@ fn bound(call: &Call, old: &Value, binding: &Value, node: &str) -> Result<Value,
 fn checked(kind: &'static Kind, value: Value) -> Result<Value, ApiError> {
     let value = FieldValidation::Ignore.decode(kind, value, &mut Vec::new())?;
     let mut faults = kinds::validate_metadata(kind, &value);
-    faults.extend((kind.validate)(&value, None));
+    faults.extend(kind.validate(&value, None));
     if faults.is_empty() {
         Ok(value)
     } else {

@@ -106,11 +106,11 @@ fn check_identity(kind: &Kind, current: &Object, new: &Value) -> Result<(), ApiE
 fn apply_rules(kind: &Kind, edit: Edit, new: &mut Value, old: &Value) -> Result<(), ApiError> {
     match edit {
         Edit::Main => {
-            (kind.default)(new);
-            (kind.on_update)(new, old);
+            kind.default(new);
+            kind.on_update(new, old);
             alloc::carry_over(kind, new, old);
         }
-        Edit::Status => (kind.on_status)(new, old),
+        Edit::Status => kind.on_status(new, old),
         Edit::Direct => {}
     }
     lifecycle::keep_identity(new, old);
@@ -118,11 +118,11 @@ fn apply_rules(kind: &Kind, edit: Edit, new: &mut Value, old: &Value) -> Result<
     match edit {
         Edit::Main => {
             faults.extend(kinds::validate_metadata(kind, new));
-            faults.extend((kind.validate)(new, Some(old)));
+            faults.extend(kind.validate(new, Some(old)));
         }
         Edit::Status => {
             faults.extend(kinds::validate_metadata(kind, new));
-            faults.extend((kind.validate_status)(new));
+            faults.extend(kind.validate_status(new, old));
         }
         Edit::Direct => {}
     }

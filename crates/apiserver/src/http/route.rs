@@ -1,6 +1,6 @@
 //! What a path means.
 
-use crate::kinds::{self, Kind};
+use crate::kinds::{Kind, Served};
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Kind {
 }
 
 /// Finds out what a path means.
-pub(crate) fn route(path: &str) -> Route {
+pub(crate) fn route(served: &Served, path: &str) -> Route {
     let decoded: Option<Vec<String>> = path
         .trim_matches('/')
         .split('/')
@@ -75,8 +75,8 @@ pub(crate) fn route(path: &str) -> Route {
         ["openapi", "v3", "apis", group, version] => {
             Route::OpenapiDocument((*group).to_owned(), (*version).to_owned())
         }
-        ["api", "v1", rest @ ..] => resource("", "v1", rest),
-        ["apis", group, version, rest @ ..] => resource(group, version, rest),
+        ["api", "v1", rest @ ..] => resource(served, "", "v1", rest),
+        ["apis", group, version, rest @ ..] => resource(served, group, version, rest),
         _ => Route::Unknown,
     }
 }
@@ -103,7 +103,7 @@ fn decode_segment(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn resource(group: &str, version: &str, rest: &[&str]) -> Route {
+fn resource(served: &Served, group: &str, version: &str, rest: &[&str]) -> Route {
     let (namespace, rest) = match rest {
         // `namespaces/NAME`, `namespaces/NAME/status` are about the Namespace itself.
         ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => (None, rest),
@@ -124,7 +124,7 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Route {
         ),
         [] => return Route::Unknown,
     };
-    let Some(kind) = kinds::find(group, version, plural) else {
+    let Some(kind) = served.find(group, version, plural) else {
         return Route::Unknown;
     };
     let misplaced = (namespace.is_some() && !kind.namespaced)
@@ -144,8 +144,10 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Route {
 mod tests {
     use super::*;
 
+    use crate::kinds::Registry;
+
     fn target(path: &str) -> Option<(String, [String; 3])> {
-        let Route::Resource(target) = route(path) else {
+        let Route::Resource(target) = route(&Registry::default().served(), path) else {
             return None;
         };
         let parts = [target.namespace, target.name, target.subresource];

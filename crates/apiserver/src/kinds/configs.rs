@@ -26,6 +26,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     has_status: false,
     has_scale: false,
     bumps_generation: false,
+    custom: None,
     columns: table::simple::CONFIG_MAP,
     decode: typed::<ConfigMap>,
     default: nothing,

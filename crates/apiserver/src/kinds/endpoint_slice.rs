@@ -29,6 +29,7 @@ pub(super) const ENDPOINT_SLICE: Kind = Kind {
     has_status: false,
     has_scale: false,
     bumps_generation: true,
+    custom: None,
     columns: table::network::ENDPOINT_SLICE,
     decode: typed::<EndpointSlice>,
     default,

@@ -22,6 +22,7 @@ pub(super) const CORE_EVENT: Kind = Kind {
     has_status: false,
     has_scale: false,
     bumps_generation: false,
+    custom: None,
     columns: table::events::COLUMNS,
     decode: typed::<core::v1::Event>,
     default: nothing,

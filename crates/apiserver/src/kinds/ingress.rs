@@ -23,6 +23,7 @@ pub(super) const INGRESS: Kind = Kind {
     has_status: true,
     has_scale: false,
     bumps_generation: true,
+    custom: None,
     columns: table::network::INGRESS,
     decode: typed::<Ingress>,
     default: nothing,

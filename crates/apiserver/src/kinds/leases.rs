@@ -21,6 +21,7 @@ pub(super) const LEASE: Kind = Kind {
     has_status: false,
     has_scale: false,
     bumps_generation: false,
+    custom: None,
     columns: table::simple::LEASE,
     decode: typed::<Lease>,
     default: nothing,

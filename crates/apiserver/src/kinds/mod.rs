@@ -5,12 +5,14 @@
 //! (addresses, ports, owners) belongs to the server.
 
 mod configs;
+mod custom;
 mod daemon_set;
 mod endpoint_slice;
 pub(crate) mod events;
 mod fault;
 mod ingress;
 mod leases;
+mod logic;
 mod metadata;
 mod names;
 mod namespaces;
@@ -21,6 +23,7 @@ mod priorities;
 pub(crate) mod quantity;
 mod rbac;
 pub(crate) mod read;
+mod registry;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod selector;
@@ -34,6 +37,7 @@ use crate::decode::{DecodeError, Decoded};
 
 pub(crate) use fault::FieldError;
 pub(crate) use metadata::validate_metadata;
+pub(crate) use registry::{Registry, Served};
 
 /// One kind of object.
 pub(crate) struct Kind {
@@ -59,24 +63,26 @@ pub(crate) struct Kind {
     pub(crate) has_scale: bool,
     /// Whether `metadata.generation` counts changes of what is wanted.
     pub(crate) bumps_generation: bool,
+    /// The definition that stands for the functions below, of a custom kind.
+    pub(crate) custom: Option<&'static custom::Custom>,
     /// The columns of `kubectl get`.
     pub(crate) columns: &'static [Column],
     /// Reads JSON as this kind.
-    pub(crate) decode: fn(Value) -> Result<Decoded, DecodeError>,
+    decode: fn(Value) -> Result<Decoded, DecodeError>,
     /// Fills in what was left out.
-    pub(crate) default: fn(&mut Value),
+    default: fn(&mut Value),
     /// Says what is wrong with an object, given the one it replaces.
-    pub(crate) validate: fn(new: &Value, old: Option<&Value>) -> Vec<FieldError>,
+    validate: fn(new: &Value, old: Option<&Value>) -> Vec<FieldError>,
     /// Fields that field selectors may ask for, besides name and namespace.
     pub(crate) selectable: &'static [Selectable],
     /// Prepares a new object: what its author may not set is reset.
-    pub(crate) on_create: fn(&mut Value),
+    on_create: fn(&mut Value),
     /// Prepares an update: what it may not change is kept.
-    pub(crate) on_update: fn(new: &mut Value, old: &Value),
+    on_update: fn(new: &mut Value, old: &Value),
     /// Prepares an update of the status subresource.
-    pub(crate) on_status: fn(new: &mut Value, old: &Value),
+    on_status: fn(new: &mut Value, old: &Value),
     /// Says what is wrong with a status that is about to be written.
-    pub(crate) validate_status: fn(&Value) -> Vec<FieldError>,
+    validate_status: fn(&Value) -> Vec<FieldError>,
 }
 
 /// A field that field selectors may ask for.
@@ -84,7 +90,7 @@ pub(crate) struct Selectable {
     /// The path, such as `spec.nodeName`.
     pub(crate) path: &'static str,
     /// Its value in an object.
-    pub(crate) get: fn(&Value) -> String,
+    get: fn(&Value) -> String,
 }
 
 /// A column of `kubectl get`.
@@ -103,7 +109,7 @@ pub(crate) struct Column {
     pub(crate) cell: fn(&Value, now: Timestamp) -> Value,
 }
 
-/// Every kind, in the order of discovery.
+/// Every kind that is built in, in the order of discovery; see [`Served`] for all of a server.
 pub(crate) fn all() -> &'static [Kind] {
     static KINDS: [Kind; 23] = [
         configs::CONFIG_MAP,
@@ -133,7 +139,7 @@ pub(crate) fn all() -> &'static [Kind] {
     &KINDS
 }
 
-/// The kind that is served under a path.
+/// The built-in kind that is served under a path.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
     all()
         .iter()
@@ -247,18 +253,16 @@ mod tests {
                         json!({"metadata": new, "spec": new, "status": new, "data": new}),
                     ] {
                         let mut changed = object.clone();
-                        let _ = (kind.decode)(object.clone());
-                        (kind.default)(&mut changed);
-                        (kind.on_create)(&mut changed);
-                        let _ = (kind.validate)(&changed, Some(&old));
-                        let _ = (kind.validate)(&object, None);
+                        let _ = kind.decode(object.clone());
+                        kind.default(&mut changed);
+                        kind.on_create(&mut changed);
+                        let _ = kind.validate(&changed, Some(&old));
+                        let _ = kind.validate(&object, None);
                         let _ = validate_metadata(kind, &object);
-                        (kind.on_update)(&mut changed, &old);
-                        (kind.on_status)(&mut changed, &object);
-                        let _ = (kind.validate_status)(&changed);
-                        for selectable in kind.selectable {
-                            let _ = (selectable.get)(&object);
-                        }
+                        kind.on_update(&mut changed, &old);
+                        kind.on_status(&mut changed, &object);
+                        let _ = kind.validate_status(&changed, &object);
+                        let _ = kind.selected(&object);
                         let _ = crate::table::row(kind, &object, b"null", Timestamp::UNIX_EPOCH);
                     }
                 }

@@ -21,6 +21,7 @@ pub(super) const NAMESPACE: Kind = Kind {
     has_status: true,
     has_scale: false,
     bumps_generation: false,
+    custom: None,
     columns: table::simple::NAMESPACE,
     decode: typed::<Namespace>,
     default,

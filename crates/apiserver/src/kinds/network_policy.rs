@@ -22,6 +22,7 @@ pub(super) const NETWORK_POLICY: Kind = Kind {
     has_status: false,
     has_scale: false,
     bumps_generation: true,
+    custom: None,
     columns: table::network::NETWORK_POLICY,
     decode: typed::<NetworkPolicy>,
     default,

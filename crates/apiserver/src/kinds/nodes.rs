@@ -24,6 +24,7 @@ pub(super) const NODE: Kind = Kind {
     has_status: true,
     has_scale: false,
     bumps_generation: false,
+    custom: None,
     columns: table::nodes::COLUMNS,
     decode: typed::<Node>,
     default,

@@ -32,6 +32,7 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
     has_status: false,
     has_scale: false,
     bumps_generation: true,
+    custom: None,
     columns: table::rights::PRIORITY_CLASS,
     decode: typed::<PriorityClass>,
     default: |class| read::default(class, "preemptionPolicy", "PreemptLowerPriority"),

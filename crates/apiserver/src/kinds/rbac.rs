@@ -24,6 +24,7 @@ pub(super) const ROLE: Kind = Kind {
     has_status: false,
     has_scale: false,
     bumps_generation: false,
+    custom: None,
     columns: table::rights::ROLE,
     decode: typed::<Role>,
     default: nothing,

@@ -24,6 +24,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     has_status: true,
     has_scale: true,
     bumps_generation: true,
+    custom: None,
     columns: table::workloads::DEPLOYMENT,
     decode: typed::<Deployment>,
     default: default_deployment,

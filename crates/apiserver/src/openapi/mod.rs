@@ -8,7 +8,7 @@ mod schemas;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::kinds::{self, Kind};
+use crate::kinds::{Kind, Served};
 
 /// How clients ask for [`document_v2`] in protobuf.
 pub(crate) const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -29,9 +29,9 @@ fn prefix(kind: &Kind) -> String {
 }
 
 /// `/openapi/v3`
-pub(crate) fn index() -> Value {
+pub(crate) fn index(served: &Served) -> Value {
     let mut paths = json!({});
-    for kind in kinds::all() {
+    for kind in served.all() {
         let prefix = prefix(kind);
         let url = format!("/openapi/v3/{prefix}?hash={}", env!("CARGO_PKG_VERSION"));
         paths[prefix] = json!({ "serverRelativeURL": url });
@@ -99,9 +99,9 @@ pub(crate) fn protobuf_v2() -> Bytes {
 }
 
 /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`
-pub(crate) fn document(group: &str, version: &str) -> Option<Value> {
+pub(crate) fn document(served: &Served, group: &str, version: &str) -> Option<Value> {
     let (mut paths, mut described) = (json!({}), Vec::new());
-    for kind in kinds::all() {
+    for kind in served.all() {
         if kind.group != group || kind.version != version {
             continue;
         }

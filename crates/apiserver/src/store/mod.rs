@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::config::Limits;
-use crate::kinds::{self, Kind};
+use crate::kinds::{Kind, Registry, Served};
 use crate::views;
 
 pub(crate) use log::{Event, EventType};
@@ -99,18 +99,9 @@ pub(crate) enum SnapshotError {
 #[derive(Debug)]
 pub(crate) struct Store {
     state: Mutex<state::State>,
-    wakes: Vec<watch::Sender<u64>>,
+    kinds: Registry,
     collect: Notify,
     namespaces: Notify,
-}
-
-/// The index of the kind as which a kind is stored: its place in [`kinds::all`].
-pub(crate) fn index(kind: &'static Kind) -> usize {
-    let kind = views::stored_as(kind);
-    kinds::all()
-        .iter()
-        .position(|candidate| std::ptr::eq(candidate, kind))
-        .expect("kinds exist only as entries of the table of kinds")
 }
 
 impl Store {
@@ -120,10 +111,7 @@ impl Store {
     pub(crate) fn new(limits: &Limits, start: u64) -> Self {
         Self {
             state: Mutex::new(state::State::new(limits, start)),
-            wakes: kinds::all()
-                .iter()
-                .map(|_| watch::Sender::new(start))
-                .collect(),
+            kinds: Registry::default(),
             collect: Notify::new(),
             namespaces: Notify::new(),
         }
@@ -131,6 +119,11 @@ impl Store {
 
     fn lock(&self) -> MutexGuard<'_, state::State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kinds that are served.
+    pub(crate) fn kinds(&self) -> Arc<Served> {
+        self.kinds.served()
     }
 
     /// The newest resourceVersion.
@@ -145,7 +138,7 @@ impl Store {
 
     /// One object.
     pub(crate) fn get(&self, kind: &'static Kind, key: &Key) -> Option<Arc<Object>> {
-        self.lock().shelves[index(kind)].objects.get(key).cloned()
+        self.lock().shelf(kind).objects.get(key).cloned()
     }
 
     /// Makes one change; with `dry` everything is checked and nothing kept.
@@ -159,16 +152,13 @@ impl Store {
         now: Timestamp,
         dry: bool,
     ) -> Result<Arc<Object>, StoreError> {
-        let at = index(kind);
+        let (kind, served) = (views::stored_as(kind), self.kinds());
         let mut state = self.lock();
-        let (object, effects) = state.commit(at, value, change, now, dry)?;
-        let revision = state.revision;
+        let (object, effects) = state.commit(&served, kind, value, change, now, dry)?;
+        let (revision, wake) = (state.revision, state.shelf(kind).wake.clone());
         drop(state);
         if !dry {
-            self.wakes[at].send_replace(revision);
-            if effects.trimmed {
-                self.wake_events(revision);
-            }
+            wake.send_replace(revision);
             if effects.collect {
                 self.collect.notify_one();
             }
@@ -188,7 +178,7 @@ impl Store {
     ) -> Result<Snapshot, SnapshotError> {
         let mut state = self.lock();
         let revision = state.revision;
-        let shelf = &mut state.shelves[index(kind)];
+        let shelf = state.shelf(kind);
         match at {
             At::Latest => Ok(shelf.snapshot(namespace, revision)),
             At::Exact(wanted) if wanted > revision => {
@@ -200,7 +190,7 @@ impl Store {
 
     /// Lends a snapshot of a kind to somebody who takes a while.
     pub(crate) fn lend(&self, kind: &'static Kind, snapshot: &Snapshot) -> Loan {
-        self.lock().shelves[index(kind)].lend(snapshot)
+        self.lock().shelf(kind).lend(snapshot)
     }
 
     /// Changes of a kind after `cursor` that pass `wanted`, until about `budget` bytes.
@@ -211,15 +201,15 @@ impl Store {
         budget: usize,
         wanted: impl Fn(&Event) -> bool,
     ) -> Batch {
-        let state = self.lock();
-        state.shelves[index(kind)]
-            .log
-            .after(cursor, state.revision, budget, wanted)
+        let mut state = self.lock();
+        let revision = state.revision;
+        let log = &state.shelf(kind).log;
+        log.after(cursor, revision, budget, wanted)
     }
 
     /// Tells of changes of a kind: its value is the newest resourceVersion.
     pub(crate) fn subscribe(&self, kind: &'static Kind) -> watch::Receiver<u64> {
-        self.wakes[index(kind)].subscribe()
+        self.lock().shelf(kind).wake.subscribe()
     }
 
     /// Objects that may have lost their owners since the last call, at most `most` of them.
@@ -229,7 +219,8 @@ impl Store {
 
     /// Which owners of an object are gone (by uid), and whether any is left.
     pub(crate) fn lost_owners(&self, place: &Place, object: &Object) -> (Vec<String>, bool) {
-        self.lock().owners.lost(place, object)
+        let served = self.kinds();
+        self.lock().owners.lost(&served, place, object)
     }
 
     /// The objects that name `uid` as an owner.
@@ -249,47 +240,34 @@ impl Store {
 
     /// Whether there is anything in a namespace.
     pub(crate) fn has_content(&self, namespace: &str) -> bool {
-        let state = self.lock();
-        kinds::all()
-            .iter()
-            .zip(&state.shelves)
-            .any(|(kind, shelf)| kind.namespaced && shelf.range(namespace).next().is_some())
+        let (served, mut state) = (self.kinds(), self.lock());
+        let mut namespaced = served.stored().filter(|kind| kind.namespaced);
+        namespaced.any(|kind| state.shelf(kind).range(namespace).next().is_some())
     }
 
     /// The objects in a namespace, of all kinds.
     pub(crate) fn content(&self, namespace: &str) -> Vec<(&'static Kind, Arc<Object>)> {
-        let state = self.lock();
+        let (served, mut state) = (self.kinds(), self.lock());
         let mut found = Vec::new();
-        for (kind, shelf) in kinds::all().iter().zip(&state.shelves) {
-            if kind.namespaced {
-                found.extend(
-                    shelf
-                        .range(namespace)
-                        .map(|object| (kind, Arc::clone(object))),
-                );
-            }
+        for kind in served.stored().filter(|kind| kind.namespaced) {
+            let shelf = state.shelf(kind);
+            let objects = shelf.range(namespace);
+            found.extend(objects.map(|object| (kind, Arc::clone(object))));
         }
         found
     }
 
     /// Removes Events that were last written before `limit`; gives how many went.
     pub(crate) fn expire_events(&self, limit: Timestamp) -> usize {
-        let mut state = self.lock();
-        let gone = state.expire_events(limit);
+        let (served, mut state) = (self.kinds(), self.lock());
+        let gone = state.expire_events(&served, limit);
+        let wake = state.shelf(state::event_kind()).wake.clone();
         let revision = state.revision;
         drop(state);
         if gone > 0 {
-            self.wake_events(revision);
+            wake.send_replace(revision);
             self.namespaces.notify_one();
         }
         gone
-    }
-
-    fn wake_events(&self, revision: u64) {
-        for (at, wake) in self.wakes.iter().enumerate() {
-            if state::is_event(at) {
-                wake.send_replace(revision);
-            }
-        }
     }
 }

@@ -94,11 +94,7 @@ impl Object {
             revision,
             uid: text(&value, "/metadata/uid").into(),
             labels,
-            fields: kind
-                .selectable
-                .iter()
-                .map(|field| (field.get)(&value).into_boxed_str())
-                .collect(),
+            fields: kind.selected(&value).into_iter().map(Into::into).collect(),
             owners,
             deleting: value.pointer("/metadata/deletionTimestamp").is_some(),
             json,

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::kinds;
+use crate::kinds::Served;
 
 use super::object::{Key, Object};
 
-/// A kind (by index) and a key.
+/// A shelf (see [`Kind::shelf`]) and a key.
+///
+/// [`Kind::shelf`]: crate::kinds::Kind::shelf
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
-    pub(crate) kind: usize,
+    pub(crate) shelf: usize,
     pub(crate) key: Key,
 }
 
@@ -28,16 +30,17 @@ impl Owners {
     /// Takes a change in; true if there are suspects now.
     pub(super) fn change(
         &mut self,
-        kind: usize,
+        served: &Served,
+        shelf: usize,
         old: Option<&Object>,
         new: Option<&Object>,
     ) -> bool {
         if let Some(old) = old {
-            self.forget(kind, old, new.is_none());
+            self.forget(shelf, old, new.is_none());
         }
         if let Some(new) = new {
             let place = Place {
-                kind,
+                shelf,
                 key: new.key.clone(),
             };
             self.alive.insert(new.uid.clone(), place.clone());
@@ -47,16 +50,16 @@ impl Owners {
                     .or_default()
                     .insert(place.clone());
             }
-            if !self.lost(&place, new).0.is_empty() {
+            if !self.lost(served, &place, new).0.is_empty() {
                 self.suspects.insert(place);
             }
         }
         !self.suspects.is_empty()
     }
 
-    fn forget(&mut self, kind: usize, old: &Object, gone: bool) {
+    fn forget(&mut self, shelf: usize, old: &Object, gone: bool) {
         let place = Place {
-            kind,
+            shelf,
             key: old.key.clone(),
         };
         for owner in &old.owners {
@@ -77,21 +80,25 @@ impl Owners {
     }
 
     /// The uids of owners that do not exist, and whether at least one does.
-    pub(super) fn lost(&self, place: &Place, object: &Object) -> (Vec<String>, bool) {
+    pub(super) fn lost(
+        &self,
+        served: &Served,
+        place: &Place,
+        object: &Object,
+    ) -> (Vec<String>, bool) {
         let mut lost = Vec::new();
         for owner in &object.owners {
             let group = owner
                 .api_version
                 .split_once('/')
                 .map_or("", |(group, _)| group);
-            let known = kinds::all()
-                .iter()
-                .any(|kind| kind.group == group && kind.kind == owner.kind.as_ref());
-            if !known {
+            if !served.knows(group, &owner.kind) {
                 continue; // nobody here can say whether it exists
             }
             let alive = self.alive.get(&owner.uid).is_some_and(|at| {
-                let kind = &kinds::all()[at.kind];
+                let Some(kind) = served.at(at.shelf) else {
+                    return false;
+                };
                 kind.group == group
                     && kind.kind == owner.kind.as_ref()
                     && at.key.name == owner.name

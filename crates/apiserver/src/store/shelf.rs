@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Weak};
 
+use tokio::sync::watch;
+
 use super::SnapshotError;
 use super::log::Log;
 use super::object::{Key, Object, Shared};
@@ -82,6 +84,8 @@ impl Loan {
 pub(super) struct Shelf {
     pub(super) objects: BTreeMap<Key, Shared>,
     pub(super) log: Log,
+    /// The resourceVersion of the newest change.
+    pub(super) wake: watch::Sender<u64>,
     /// All objects as they are now, if somebody has asked since the last change.
     shared: Option<Arc<[Shared]>>,
     /// What was lent, with its resourceVersion.
@@ -92,6 +96,7 @@ impl Shelf {
     pub(super) fn new(log: Log) -> Self {
         Self {
             objects: BTreeMap::new(),
+            wake: watch::Sender::new(log.floor()),
             log,
             shared: None,
             lent: Vec::new(),

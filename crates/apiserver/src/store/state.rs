@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::config::Limits;
-use crate::kinds;
+use crate::kinds::{self, Kind, Served};
 
 use super::log::{Event, EventType, Log};
 use super::object::{Key, Object, Shared};
@@ -30,63 +30,73 @@ pub(super) struct Effects {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) revision: u64,
-    pub(super) shelves: Vec<Shelf>,
+    /// By [`Kind::shelf`], made when first used.
+    shelves: Vec<Shelf>,
     pub(super) bytes: usize,
     pub(super) owners: Owners,
     /// Events by their last write.
-    ages: BTreeMap<u64, (usize, Key, Timestamp)>,
+    ages: BTreeMap<u64, (Key, Timestamp)>,
     max_events: usize,
+    log_events: usize,
+    log_bytes: usize,
     object_bytes: usize,
     stored_bytes: usize,
 }
 
-fn find(group: &str, name: &str) -> usize {
-    kinds::all()
-        .iter()
-        .position(|kind| kind.group == group && kind.kind == name)
-        .unwrap_or(usize::MAX)
+fn find(plural: &str) -> &'static Kind {
+    kinds::find("", "v1", plural).expect("every server has Namespaces and Events")
 }
 
-/// Whether objects of the kind live only for a while.
-pub(super) fn is_event(at: usize) -> bool {
-    kinds::all()[at].kind == "Event"
+/// The kind whose objects live only for a while.
+pub(super) fn event_kind() -> &'static Kind {
+    static KIND: OnceLock<&Kind> = OnceLock::new();
+    KIND.get_or_init(|| find("events"))
 }
 
-fn namespace_kind() -> usize {
-    static AT: OnceLock<usize> = OnceLock::new();
-    *AT.get_or_init(|| find("", "Namespace"))
+fn namespace_kind() -> &'static Kind {
+    static KIND: OnceLock<&Kind> = OnceLock::new();
+    KIND.get_or_init(|| find("namespaces"))
 }
 
 impl State {
     pub(super) fn new(limits: &Limits, start: u64) -> Self {
         Self {
             revision: start,
-            shelves: kinds::all()
-                .iter()
-                .map(|_| Shelf::new(Log::new(limits.log_events, limits.log_bytes, start)))
-                .collect(),
+            shelves: Vec::new(),
             bytes: 0,
             owners: Owners::default(),
             ages: BTreeMap::new(),
             max_events: limits.events,
+            log_events: limits.log_events,
+            log_bytes: limits.log_bytes,
             object_bytes: limits.object_bytes,
             stored_bytes: limits.stored_bytes,
         }
     }
 
+    /// The objects of a kind.
+    pub(super) fn shelf(&mut self, kind: &'static Kind) -> &mut Shelf {
+        let at = kind.shelf();
+        while self.shelves.len() <= at {
+            let log = Log::new(self.log_events, self.log_bytes, self.revision);
+            self.shelves.push(Shelf::new(log));
+        }
+        &mut self.shelves[at]
+    }
+
     /// Checks and makes one change.
     pub(super) fn commit(
         &mut self,
-        at: usize,
+        served: &Served,
+        kind: &'static Kind,
         value: Value,
         change: Change,
         now: Timestamp,
         dry: bool,
     ) -> Result<(Shared, Effects), StoreError> {
-        let kind = &kinds::all()[at];
         let key = Key::of(kind, &value);
-        let old = self.shelves[at].objects.get(&key).cloned();
-        self.check(at, &key, old.as_deref(), change)?;
+        let old = self.shelf(kind).objects.get(&key).cloned();
+        self.check(kind, &key, old.as_deref(), change)?;
         let revision = if dry {
             self.revision
         } else {
@@ -98,14 +108,15 @@ impl State {
         }
         let mut effects = Effects::default();
         if !dry {
-            self.apply(at, Arc::clone(&object), old, change, now, &mut effects);
+            let changed = (Arc::clone(&object), old);
+            self.apply(served, kind, changed, change, now, &mut effects);
         }
         Ok((object, effects))
     }
 
     fn check(
-        &self,
-        at: usize,
+        &mut self,
+        kind: &Kind,
         key: &Key,
         old: Option<&Object>,
         change: Change,
@@ -120,10 +131,9 @@ impl State {
             }
             _ => {}
         }
-        if change == Change::Create && kinds::all()[at].namespaced {
-            let namespace = self.shelves[namespace_kind()]
-                .objects
-                .get(&Key::new("", &key.namespace));
+        if change == Change::Create && kind.namespaced {
+            let namespaces = &self.shelf(namespace_kind()).objects;
+            let namespace = namespaces.get(&Key::new("", &key.namespace));
             match namespace {
                 None => return Err(StoreError::NoNamespace(key.namespace.to_string())),
                 Some(namespace) if namespace.deleting => {
@@ -159,9 +169,9 @@ impl State {
 
     fn apply(
         &mut self,
-        at: usize,
-        object: Shared,
-        old: Option<Shared>,
+        served: &Served,
+        kind: &'static Kind,
+        (object, old): (Shared, Option<Shared>),
         change: Change,
         now: Timestamp,
         effects: &mut Effects,
@@ -169,11 +179,13 @@ impl State {
         self.revision = object.revision;
         self.bytes -= old.as_ref().map_or(0, |old| old.size());
         let removed = matches!(change, Change::Remove(_));
-        let shelf = &mut self.shelves[at];
+        if !removed {
+            self.bytes += object.size();
+        }
+        let shelf = self.shelf(kind);
         if removed {
             shelf.objects.remove(&object.key);
         } else {
-            self.bytes += object.size();
             shelf
                 .objects
                 .insert(object.key.clone(), Arc::clone(&object));
@@ -190,16 +202,18 @@ impl State {
         });
         effects.outdated = shelf.changed();
         let kept = (!removed).then_some(object.as_ref());
-        effects.collect = self.owners.change(at, old.as_deref(), kept);
-        effects.namespaces = removed || (at == namespace_kind() && object.deleting);
-        if is_event(at) {
-            self.age(at, &object, old.as_deref(), removed, now, effects);
+        effects.collect = self
+            .owners
+            .change(served, kind.shelf(), old.as_deref(), kept);
+        effects.namespaces = removed || (std::ptr::eq(kind, namespace_kind()) && object.deleting);
+        if std::ptr::eq(kind, event_kind()) {
+            self.age(served, &object, old.as_deref(), removed, now, effects);
         }
     }
 
     fn age(
         &mut self,
-        at: usize,
+        served: &Served,
         object: &Object,
         old: Option<&Object>,
         removed: bool,
@@ -210,35 +224,35 @@ impl State {
             self.ages.remove(&old.revision);
         }
         if !removed {
-            self.ages
-                .insert(object.revision, (at, object.key.clone(), now));
+            self.ages.insert(object.revision, (object.key.clone(), now));
             if self.ages.len() > self.max_events {
-                self.drop_oldest_event(now);
+                self.drop_oldest_event(served, now);
                 effects.trimmed = true;
             }
         }
     }
 
-    fn drop_oldest_event(&mut self, now: Timestamp) {
-        let Some((revision, (at, key, _))) = self.ages.pop_first() else {
+    fn drop_oldest_event(&mut self, served: &Served, now: Timestamp) {
+        let Some((revision, (key, _))) = self.ages.pop_first() else {
             return;
         };
-        if let Some(object) = self.shelves[at].objects.get(&key).cloned() {
+        if let Some(object) = self.shelf(event_kind()).objects.get(&key).cloned() {
             let removal = Change::Remove(revision);
             // It is there at this revision, so the removal cannot be refused.
-            let _removed = self.commit(at, object.value(), removal, now, false);
+            let value = object.value();
+            let _removed = self.commit(served, event_kind(), value, removal, now, false);
         }
     }
 
     /// Removes Events that were last written before `limit`.
-    pub(super) fn expire_events(&mut self, limit: Timestamp) -> usize {
+    pub(super) fn expire_events(&mut self, served: &Served, limit: Timestamp) -> usize {
         let mut gone = 0;
         while self
             .ages
             .first_key_value()
-            .is_some_and(|(_, (_, _, written))| *written < limit)
+            .is_some_and(|(_, (_, written))| *written < limit)
         {
-            self.drop_oldest_event(limit);
+            self.drop_oldest_event(served, limit);
             gone += 1;
         }
         gone

@@ -37,6 +37,9 @@ pub(crate) enum IncludeObject {
 
 /// The `columnDefinitions` of a kind's tables, as JSON.
 pub(crate) fn definitions(kind: &'static Kind) -> &'static str {
+    if let Some(custom) = kind.custom {
+        return custom.columns();
+    }
     static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
         let all = kinds::all().iter();
         all.map(|kind| columns(kind).to_string()).collect()
@@ -44,7 +47,7 @@ pub(crate) fn definitions(kind: &'static Kind) -> &'static str {
     let at = kinds::all()
         .iter()
         .position(|candidate| std::ptr::eq(candidate, kind))
-        .expect("kinds exist only as entries of the table of kinds");
+        .expect("a kind is an entry of the table or has a definition");
     &TEXTS[at]
 }
 
@@ -77,11 +80,7 @@ fn is_pod(kind: &Kind) -> bool {
 
 /// An object's row, as JSON; `carried` is the JSON of what it shows of the object.
 pub(crate) fn row(kind: &Kind, object: &Value, carried: &[u8], now: Timestamp) -> Vec<u8> {
-    let cells: Value = kind
-        .columns
-        .iter()
-        .map(|column| (column.cell)(object, now))
-        .collect();
+    let cells = kind.cells(object, now);
     let mut row = format!(r#"{{"cells":{cells},"#).into_bytes();
     if let Some(condition) = condition(kind, object) {
         row.extend_from_slice(format!(r#""conditions":[{condition}],"#).as_bytes());

@@ -36,6 +36,7 @@ pub(super) const POD: Kind = Kind {
     has_status: true,
     has_scale: false,
     bumps_generation: true,
+    custom: None,
     columns: table::pods::COLUMNS,
     decode: typed::<Pod>,
     default: defaults::pod,

@@ -33,6 +33,7 @@ pub(super) const SERVICE: Kind = Kind {
     has_status: true,
     has_scale: false,
     bumps_generation: false,
+    custom: None,
     columns: table::services::COLUMNS,
     decode: typed::<Service>,
     default,

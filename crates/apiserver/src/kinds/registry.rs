@@ -1,0 +1,121 @@
+//! Which kinds a server serves: those that are built in and those of its CustomResourceDefinitions.
+//!
+//! Every server has a registry of its own, since a process may run several. What it lists is always
+//! `&'static Kind`: definitions of custom kinds never change, a new definition is a new [`Kind`]
+//! (see `custom`). A request looks at one [`Served`] from its start to its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{Kind, all};
+use crate::views;
+
+/// The kinds of one server at one time.
+#[derive(Debug)]
+pub(crate) struct Served {
+    kinds: Vec<&'static Kind>,
+    /// As which kind the objects of each shelf are stored.
+    stored: BTreeMap<usize, &'static Kind>,
+}
+
+impl Served {
+    fn new(custom: &[&'static Kind]) -> Self {
+        let kinds: Vec<&'static Kind> = all().iter().chain(custom.iter().copied()).collect();
+        let stored = kinds.iter().copied().filter(|kind| kind.is_stored());
+        Self {
+            stored: stored.map(|kind| (kind.shelf(), kind)).collect(),
+            kinds,
+        }
+    }
+
+    /// Every kind, in the order of discovery.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static Kind> {
+        self.kinds.iter().copied()
+    }
+
+    /// The kind that is served under a path.
+    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
+        self.all()
+            .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+    }
+
+    /// Whether objects of this group and kind are served, in any version.
+    pub(crate) fn knows(&self, group: &str, name: &str) -> bool {
+        self.all()
+            .any(|kind| kind.group == group && kind.kind == name)
+    }
+
+    /// Every kind as which objects are stored: one for each shelf.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = &'static Kind> {
+        self.stored.values().copied()
+    }
+
+    /// The kind as which the objects of a shelf are stored.
+    pub(crate) fn at(&self, shelf: usize) -> Option<&'static Kind> {
+        self.stored.get(&shelf).copied()
+    }
+}
+
+/// The kinds of one server.
+#[derive(Debug)]
+pub(crate) struct Registry(RwLock<Arc<Served>>);
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self(RwLock::new(Arc::new(Served::new(&[]))))
+    }
+}
+
+impl Registry {
+    /// The kinds as they are now.
+    pub(crate) fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves these custom kinds, in this order, instead of those before.
+    #[expect(dead_code, reason = "definitions come with CustomResourceDefinitions")]
+    pub(crate) fn serve(&self, custom: &[&'static Kind]) {
+        let served = Arc::new(Served::new(custom));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = served;
+    }
+}
+
+impl Kind {
+    /// The number of the shelf on which the store keeps the objects: the same for all versions, and
+    /// for a custom kind the same in all servers of the process.
+    pub(crate) fn shelf(&'static self) -> usize {
+        if let Some(custom) = self.custom {
+            return custom.shelf();
+        }
+        let kind = views::stored_as(self);
+        all()
+            .iter()
+            .position(|candidate| std::ptr::eq(candidate, kind))
+            .expect("a kind is an entry of the table or has a definition")
+    }
+
+    /// Whether objects are stored as this kind, rather than as another version of it.
+    fn is_stored(&'static self) -> bool {
+        match self.custom {
+            Some(custom) => custom.is_stored(),
+            None => !views::is_view(self),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_kinds_are_there_from_the_start() {
+        let served = Registry::default().served();
+        assert_eq!(served.all().count(), all().len());
+        let pods = served.find("", "v1", "pods").unwrap();
+        assert_eq!(served.at(pods.shelf()).unwrap().kind, "Pod");
+        assert!(served.knows("apps", "Deployment") && !served.knows("", "Deployment"));
+        let event = served.find("events.k8s.io", "v1", "events").unwrap();
+        assert_eq!(served.at(event.shelf()).unwrap().group, "");
+        assert_eq!(served.stored().count(), all().len() - 1);
+    }
+}
