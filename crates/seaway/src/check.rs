@@ -10,6 +10,7 @@ use seaway_lab::{CheckOptions, Checker};
 use seaway_model::Family;
 
 use crate::reach::UserReachArgs;
+use crate::told::told;
 
 /// What a check ends with that could not be made.
 const NOT_CHECKED: u8 = 2;
@@ -81,7 +82,7 @@ impl CheckArgs {
 /// could be found out (2).
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
     try_run(args).unwrap_or_else(|error| {
-        eprintln!("seaway: the cluster could not be checked: {error:#}");
+        eprintln!("seaway: the cluster could not be checked: {}", told(&error));
         ExitCode::from(NOT_CHECKED)
     })
 }

@@ -23,6 +23,7 @@ mod rim;
 mod services;
 mod status_cluster;
 mod table;
+mod told;
 mod trace;
 mod uninstall;
 
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("seaway: {error:#}");
+        eprintln!("seaway: {}", told::told(&error));
         ExitCode::FAILURE
     })
 }

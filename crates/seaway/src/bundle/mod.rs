@@ -28,6 +28,7 @@ use self::report::{Left, Report};
 use crate::check::{end_of_line, tell};
 use crate::inspect::{Format, InspectArgs};
 use crate::reach::UserReachArgs;
+use crate::told::told;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What is kept free for the words about all the rest.
@@ -180,7 +181,7 @@ fn from_cluster(args: &BundleArgs, bundle: &mut Bundle) -> anyhow::Result<()> {
         let client = match client {
             Ok(client) => client,
             Err(error) => {
-                bundle.leave("cluster", &format!("{error:#}"));
+                bundle.leave("cluster", &told(&error));
                 return Ok(());
             }
         };

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Bundle;
 use crate::inspect::{self, InspectArgs};
+use crate::told::told;
 
 /// Asks the agent; one that does not answer is told of.
 pub(super) fn collect(agent: &InspectArgs, bundle: &mut Bundle) -> anyhow::Result<()> {
@@ -12,7 +13,7 @@ pub(super) fn collect(agent: &InspectArgs, bundle: &mut Bundle) -> anyhow::Resul
     let status = match inspect::ask(agent, &Request::Status) {
         Ok(status) => status,
         Err(error) => {
-            bundle.leave("node", &format!("{error:#}"));
+            bundle.leave("node", &told(&error));
             return Ok(());
         }
     };
@@ -57,7 +58,7 @@ fn rows(
     let report: Value = match inspect::ask(agent, &Request::Rows(request)) {
         Ok(report) => report,
         Err(error) => {
-            bundle.leave(file, &format!("{error:#}"));
+            bundle.leave(file, &told(&error));
             return Ok(());
         }
     };
