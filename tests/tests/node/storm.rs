@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use seaway_kernel::netlink::{LinkSet, LinkTarget, Netlink, Request};
+use seaway_testkit::eventually;
 use seaway_tests::probe::assert_talk;
 use seaway_tests::{Leftovers, Node, Pod};
 
@@ -60,4 +63,64 @@ fn k5_add_of_an_attachment_that_is_still_dying() {
         pod.del().expect("DEL");
     }
     Leftovers::wait_for_none();
+}
+
+/// Pods that come while the kernel is compared with the plan are no drift: nobody makes their links a
+/// second time, which would find the name taken and call the Pod's own link a stranger's.
+#[test]
+fn k1_pods_that_come_during_comparisons_are_let_be() {
+    let node = Node::start();
+    let _stays = Pod::attached("stays");
+    let stop = AtomicBool::new(false);
+    let changes = std::thread::scope(|scope| {
+        let stranger = scope.spawn(|| change_until(&stop));
+        come_and_go();
+        stop.store(true, Ordering::Relaxed);
+        stranger.join().expect("it ends")
+    });
+    eventually("no drift", Duration::from_secs(10), || match node.drift() {
+        none if none.is_empty() => Ok(()),
+        some => Err(some),
+    });
+    let log = node.log();
+    let wrong = log.lines().find(|line| line.contains("row not in force"));
+    assert_eq!(wrong, None, "beside {changes} changes of a stranger");
+}
+
+/// Changes a link of ours again and again, so that all is compared all the time.
+fn change_until(stop: &AtomicBool) -> u32 {
+    let mut netlink = Netlink::open().expect("socket");
+    let name = &Leftovers::now().links[0];
+    let link = netlink.link(LinkTarget::Name(name)).expect("dump");
+    let target = LinkTarget::Index(link.expect("there").index);
+    let change = |mtu| {
+        Request::set_link(
+            target,
+            LinkSet {
+                mtu: Some(mtu),
+                ..LinkSet::default()
+            },
+        )
+    };
+    let mut times = 0;
+    while !stop.load(Ordering::Relaxed) {
+        netlink
+            .send_all(&[change(1300 + times % 100)])
+            .expect("changed");
+        times += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    times
+}
+
+fn come_and_go() {
+    let mut pods: Vec<Pod> = (0..40).map(|i| Pod::new(&format!("q{i}"))).collect();
+    for _ in 0..5 {
+        for pod in &mut pods {
+            pod.add().expect("ADD");
+        }
+        for pod in &pods {
+            pod.del().expect("DEL");
+        }
+    }
 }

@@ -214,7 +214,11 @@ impl Keeper {
 
     fn repair(&mut self, shared: &Shared, observed: &Observed, mut changes: ChangeSet) {
         let began = Instant::now();
-        let missing = missing_links(&changes, &observed.tables);
+        let missing = self.still_missing(&observed.tables, &mut changes);
+        if changes.is_empty() {
+            shared.programming.done(began.elapsed(), &[]);
+            return;
+        }
         let namespaces = self.reopen(shared, &missing, &mut changes);
         tracing::info!(
             changes = changes.len(),
@@ -252,6 +256,22 @@ impl Keeper {
         shared.programming.done(began.elapsed(), &failures);
         self.compare_flows_after_repair(&changes);
         self.settle_outcome(&changes, failures);
+    }
+
+    /// The attachments whose links are to be made again. One that an ADD has made since the kernel was
+    /// looked at is left out of `changes`; all of it is looked at again.
+    fn still_missing(&mut self, observed: &Tables, changes: &mut ChangeSet) -> Vec<AttachmentId> {
+        let mut missing = missing_links(changes, observed);
+        missing.retain(|id| {
+            let found = self.node.find(id).ok().flatten();
+            let made = found.is_some_and(|attachment| attachment.id == *id);
+            if made {
+                changes.retain_attachments(|other| other != id);
+                self.ask_node(Instant::now() + REST);
+            }
+            !made
+        });
+        missing
     }
 
     /// The namespaces in which missing links are to be made again. An attachment whose namespace
