@@ -104,27 +104,40 @@ pub(crate) fn versions() -> Value {
     })
 }
 
-fn group_entry(group: &str, version: &str) -> Value {
-    let version = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
-    json!({ "name": group, "versions": [version], "preferredVersion": version })
+/// Groups with their versions, the preferred one first.
+fn by_group(served: &Served) -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (group, version) in group_versions(served) {
+        match groups.iter_mut().find(|(own, _)| *own == group) {
+            Some((_, versions)) => versions.push(version),
+            None => groups.push((group, vec![version])),
+        }
+    }
+    groups
+}
+
+fn group_entry(group: &str, versions: &[&str]) -> Value {
+    let entry = |version: &&str| json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+    let versions: Vec<Value> = versions.iter().map(entry).collect();
+    json!({ "name": group, "preferredVersion": versions.first(), "versions": versions })
 }
 
 /// `/apis`
 pub(crate) fn groups(served: &Served) -> Value {
-    let groups: Vec<Value> = group_versions(served)
+    let groups: Vec<Value> = by_group(served)
         .into_iter()
         .filter(|(group, _)| !group.is_empty())
-        .map(|(group, version)| group_entry(group, version))
+        .map(|(group, versions)| group_entry(group, &versions))
         .collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
 /// `/apis/GROUP`
 pub(crate) fn group(served: &Served, name: &str) -> Option<Value> {
-    let (group, version) = group_versions(served)
+    let (group, versions) = by_group(served)
         .into_iter()
         .find(|(group, _)| *group == name && !group.is_empty())?;
-    let mut entry = group_entry(group, version);
+    let mut entry = group_entry(group, &versions);
     entry["kind"] = "APIGroup".into();
     entry["apiVersion"] = "v1".into();
     Some(entry)
@@ -208,23 +221,24 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
 
 /// `/api` (the core group) and `/apis` (the others) in one document.
 pub(crate) fn aggregated(served: &Served, core: bool) -> Response<Body> {
-    let items: Vec<Value> = group_versions(served)
+    let items: Vec<Value> = by_group(served)
         .into_iter()
         .filter(|(group, _)| group.is_empty() == core)
-        .map(|(group, version)| {
-            let resources: Vec<Value> = of(served, group, version)
-                .map(aggregated_resource)
-                .collect();
+        .map(|(group, versions)| {
+            let version = |version: &&str| {
+                let resources = of(served, group, version).map(aggregated_resource);
+                json!({
+                    "version": version,
+                    "freshness": "Current",
+                    "resources": resources.collect::<Vec<_>>(),
+                })
+            };
+            let versions: Vec<Value> = versions.iter().map(version).collect();
             let mut metadata = json!({ "creationTimestamp": null });
             if !core {
                 metadata["name"] = group.into();
             }
-            json!({
-                "metadata": metadata,
-                "versions": [{
-                    "version": version, "freshness": "Current", "resources": resources,
-                }],
-            })
+            json!({ "metadata": metadata, "versions": versions })
         })
         .collect();
     let document = json!({

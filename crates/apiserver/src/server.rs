@@ -19,7 +19,7 @@ use crate::config::{Config, Limits};
 use crate::error::ServerError;
 use crate::store::Store;
 use crate::table::cache::Cache;
-use crate::{gc, handlers, http};
+use crate::{crd, gc, handlers, http};
 
 /// How often old Events are looked for.
 const EVENT_SWEEP: Duration = Duration::from_secs(30);
@@ -83,6 +83,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
     let mut background = JoinSet::new();
     background.spawn(gc::collect(Arc::clone(&server)));
     background.spawn(gc::empty_namespaces(Arc::clone(&server)));
+    background.spawn(crd::establish(Arc::clone(&server)));
     background.spawn(expire_events(Arc::clone(&server)));
     let mut accepting = JoinSet::new();
     for listener in listeners {

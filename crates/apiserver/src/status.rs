@@ -232,6 +232,14 @@ impl ApiError {
                 }
                 error
             }
+            StoreError::NotServed => Self::new(
+                405,
+                "MethodNotAllowed",
+                format!(
+                    "create not allowed while custom resource definition is terminating ({})",
+                    resource_name(kind)
+                ),
+            ),
             StoreError::TooLarge { .. } => Self::too_large(format!(
                 "{} {name:?} is too large: {error}",
                 resource_name(kind)

@@ -1,4 +1,5 @@
-//! Kinds that are stored as another kind: Events have two APIs over one set of objects.
+//! Kinds that are stored as another kind: Events have two APIs over one set of objects, and custom
+//! kinds may have several versions.
 //!
 //! `events.k8s.io/v1` is what new clients write, core `v1` what `kubectl describe` reads. They are
 //! stored as core Events; this module renames fields on the way in and out.
@@ -8,7 +9,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::handlers::wrap::api_version;
-use crate::kinds::{self, Kind};
+use crate::kinds::{self, Kind, read};
 
 /// Fields by their name in `events.k8s.io/v1` and in core `v1`.
 const NAMES: [(&str, &str); 7] = [
@@ -24,6 +25,11 @@ const NAMES: [(&str, &str); 7] = [
 /// Whether objects of the kind are stored as another one.
 pub(crate) fn is_view(kind: &Kind) -> bool {
     kind.group == "events.k8s.io" && kind.kind == "Event"
+}
+
+/// Whether an object, of which this is the JSON, has to be changed to be shown as the kind.
+pub(crate) fn differs(kind: &Kind, json: &[u8]) -> bool {
+    is_view(kind) || kind.custom.is_some_and(|custom| !custom.is_own(json))
 }
 
 /// The kind as which objects are stored.
@@ -48,6 +54,12 @@ fn rename(value: &mut Value, names: impl Iterator<Item = (&'static str, &'static
 
 /// A stored object as the kind shows it.
 pub(crate) fn to_view(kind: &'static Kind, mut value: Value) -> Value {
+    if kind.custom.is_some() {
+        // All that changes from version to version; what only this one has gets its default.
+        read::put(&mut value, "apiVersion", api_version(kind));
+        kind.default(&mut value);
+        return value;
+    }
     if is_view(kind) {
         rename(
             &mut value,
@@ -60,6 +72,9 @@ pub(crate) fn to_view(kind: &'static Kind, mut value: Value) -> Value {
 
 /// An object of the kind as it is stored.
 pub(crate) fn to_stored(kind: &'static Kind, mut value: Value) -> Value {
+    if let Some(custom) = kind.custom {
+        read::put(&mut value, "apiVersion", custom.stored_version());
+    }
     if is_view(kind) {
         rename(&mut value, NAMES.iter().copied());
         value["apiVersion"] = api_version(stored_as(kind)).into();

@@ -77,6 +77,7 @@ impl FieldValidation {
                 )));
             }
         }
+        warnings.extend(kind.warnings(&decoded.value));
         Ok(decoded.value)
     }
 }

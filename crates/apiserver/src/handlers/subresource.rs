@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::create::FieldValidation;
 use super::update::{read_patch, replace};
 use super::{Answer, Call, Edit, delete, modify, update};
+use crate::crd::custom::Custom;
 use crate::http;
-use crate::kinds::{self, FieldError, Kind};
+use crate::kinds::{self, FieldError, Kind, read};
 use crate::lifecycle::{self, meta, seconds};
 use crate::status::ApiError;
 use crate::store::Key;
@@ -25,7 +26,10 @@ pub(crate) fn dispatch(call: &Call, part: &str) -> Answer {
             _ => Err(ApiError::method_not_allowed()),
         },
         ("scale", method) if call.kind.has_scale && part == first => match method {
-            "GET" => Ok(http::json(200, &scale_of(&call.object()?.value()))),
+            "GET" => Ok(http::json(
+                200,
+                &scale_of(call.kind, &call.object()?.value()),
+            )),
             "PUT" => put_scale(call),
             "PATCH" => patch_scale(call),
             _ => Err(ApiError::method_not_allowed()),
@@ -77,7 +81,55 @@ fn selector_text(selector: Option<&Value>) -> String {
     parts.join(",")
 }
 
-fn scale_of(object: &Value) -> Value {
+/// What a Scale shows of an object.
+struct ScaleParts {
+    wanted: Value,
+    actual: Value,
+    selector: String,
+}
+
+impl ScaleParts {
+    fn of(kind: &Kind, object: &Value) -> Self {
+        let number = |value: Option<&Value>| value.cloned().unwrap_or(0.into());
+        match kind.custom.and_then(Custom::scale) {
+            Some(scale) => Self {
+                wanted: number(scale.wanted.get(object)),
+                actual: number(scale.actual.get(object)),
+                selector: scale
+                    .selector
+                    .as_ref()
+                    .and_then(|path| path.get(object)?.as_str())
+                    .unwrap_or("")
+                    .to_owned(),
+            },
+            None => Self {
+                wanted: number(object.pointer("/spec/replicas")),
+                actual: number(object.pointer("/status/replicas")),
+                selector: selector_text(object.pointer("/spec/selector")),
+            },
+        }
+    }
+
+    fn set(kind: &Kind, object: &mut Value, replicas: i64) {
+        let fields = match kind.custom.and_then(Custom::scale) {
+            Some(scale) => scale.wanted.fields().unwrap_or_default(),
+            None => vec!["spec", "replicas"],
+        };
+        let Some((last, way)) = fields.split_last() else {
+            return;
+        };
+        let parent = way.iter().try_fold(object, |at, name| {
+            read::child(at, name)?;
+            at.get_mut(*name)
+        });
+        if let Some(parent) = parent {
+            read::put(parent, last, replicas);
+        }
+    }
+}
+
+fn scale_of(kind: &Kind, object: &Value) -> Value {
+    let parts = ScaleParts::of(kind, object);
     let mut metadata = json!({});
     for field in [
         "name",
@@ -92,11 +144,8 @@ fn scale_of(object: &Value) -> Value {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": metadata,
-        "spec": { "replicas": object.pointer("/spec/replicas").cloned().unwrap_or(0.into()) },
-        "status": {
-            "replicas": object.pointer("/status/replicas").cloned().unwrap_or(0.into()),
-            "selector": selector_text(object.pointer("/spec/selector")),
-        },
+        "spec": { "replicas": parts.wanted },
+        "status": { "replicas": parts.actual, "selector": parts.selector },
     })
 }
 
@@ -126,7 +175,7 @@ fn scaled(call: &Call, old: &Value, scale: &Value) -> Result<Value, ApiError> {
         ));
     }
     let mut next = old.clone();
-    next["spec"]["replicas"] = replicas.into();
+    ScaleParts::set(call.kind, &mut next, replicas);
     for field in ["name", "uid", "resourceVersion"] {
         let given = meta(scale, field);
         if !given.is_empty() {
@@ -152,7 +201,7 @@ fn patch_scale(call: &Call) -> Answer {
     let (patch_kind, patch) = read_patch(call)?;
     let named = patch.pointer("/metadata/resourceVersion").is_some();
     write_scale(call, |old| {
-        let mut scale = patch_kind.apply(call.kind, &scale_of(old), patch.clone())?;
+        let mut scale = patch_kind.apply(call.kind, &scale_of(call.kind, old), patch.clone())?;
         if !named {
             lifecycle::metadata(&mut scale).remove("resourceVersion");
         }
@@ -170,7 +219,7 @@ fn write_scale(call: &Call, scale: impl Fn(&Value) -> Result<Value, ApiError>) -
         when,
         |old| scaled(call, old, &scale(old)?),
     )?;
-    Ok(http::json(200, &scale_of(&object.value())))
+    Ok(http::json(200, &scale_of(call.kind, &object.value())))
 }
 
 /// POST of a Binding: the Pod gets its node.

@@ -161,6 +161,9 @@ pub(crate) fn read_patch(call: &Call) -> Result<(PatchKind, Value), ApiError> {
     let kind = match call.content {
         ContentType::JsonPatch => PatchKind::Json,
         ContentType::MergePatch => PatchKind::Merge,
+        ContentType::StrategicPatch if call.kind.custom.is_some() => {
+            return Err(unsupported(&[PATCHES[0], PATCHES[1]]));
+        }
         ContentType::StrategicPatch => PatchKind::Strategic,
         ContentType::Apply => {
             let mut refusal = unsupported(&PATCHES);

@@ -50,7 +50,7 @@ fn partial(object: &Object) -> Bytes {
 
 /// The object as its kind shows it.
 fn whole(kind: &'static Kind, object: &Object) -> Bytes {
-    if views::is_view(kind) {
+    if views::differs(kind, &object.json) {
         Bytes::from(views::to_view(kind, object.value()).to_string())
     } else {
         object.json.clone()
@@ -58,7 +58,7 @@ fn whole(kind: &'static Kind, object: &Object) -> Bytes {
 }
 
 fn row(kind: &'static Kind, object: &Object, include: IncludeObject, now: Timestamp) -> Vec<u8> {
-    let value = if views::is_view(kind) {
+    let value = if views::differs(kind, &object.json) {
         views::to_view(kind, object.value())
     } else {
         table::read(kind, &object.json).unwrap_or_default()
@@ -133,8 +133,8 @@ impl Writer {
         }
         match shape {
             Shape::Object => format!(
-                r#"{{"kind":"{}List","apiVersion":"{}","metadata":{metadata},"items":["#,
-                kind.kind,
+                r#"{{"kind":"{}","apiVersion":"{}","metadata":{metadata},"items":["#,
+                kind.list_kind(),
                 api_version(kind)
             ),
             Shape::Metadata => format!(

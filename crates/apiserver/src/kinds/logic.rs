@@ -3,10 +3,54 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{FieldError, Kind};
+use super::{FieldError, Kind, Selectable, any_status, keep_nothing, nothing};
+use crate::crd::custom::Custom;
 use crate::decode::{DecodeError, Decoded};
 
 impl Kind {
+    /// The kind of a definition, without its names.
+    pub(crate) fn of_definition(custom: &'static Custom) -> Self {
+        Self {
+            group: "",
+            version: "",
+            kind: "",
+            plural: "",
+            singular: "",
+            short_names: &[],
+            categories: &[],
+            namespaced: false,
+            has_status: false,
+            has_scale: false,
+            bumps_generation: true,
+            custom: Some(custom),
+            columns: &[],
+            decode: |_| Err(DecodeError("the definition reads it".to_owned())),
+            default: nothing,
+            validate: |_, _| Vec::new(),
+            selectable: &[],
+            on_create: nothing,
+            on_update: keep_nothing,
+            on_status: keep_nothing,
+            validate_status: any_status,
+        }
+    }
+
+    /// The kind of a list.
+    pub(crate) fn list_kind(&self) -> String {
+        match self.custom {
+            Some(custom) => custom.list_kind().to_owned(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
+    /// What whoever writes such an object should know.
+    pub(crate) fn warnings(&self, object: &Value) -> Vec<String> {
+        match self.plural {
+            "customresourcedefinitions" => crate::crd::definition::warnings(object),
+            _ => Vec::new(),
+        }
+    }
+
     /// Reads JSON as this kind.
     pub(crate) fn decode(&self, value: Value) -> Result<Decoded, DecodeError> {
         match self.custom {
@@ -49,7 +93,10 @@ impl Kind {
 
     /// Prepares an update of the status subresource.
     pub(crate) fn on_status(&self, new: &mut Value, old: &Value) {
-        (self.on_status)(new, old);
+        match self.custom {
+            Some(custom) => custom.on_status(new, old),
+            None => (self.on_status)(new, old),
+        }
     }
 
     /// Says what is wrong with a status that is about to be written.
@@ -81,6 +128,16 @@ impl Kind {
                 .iter()
                 .map(|column| (column.cell)(object, now))
                 .collect(),
+        }
+    }
+}
+
+impl Selectable {
+    /// A field of a custom kind; its definition reads it.
+    pub(crate) fn custom(path: &'static str) -> Self {
+        Self {
+            path,
+            get: |_| String::new(),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! (addresses, ports, owners) belongs to the server.
 
 mod configs;
-mod custom;
 mod daemon_set;
+mod definitions;
 mod endpoint_slice;
 pub(crate) mod events;
 mod fault;
@@ -14,7 +14,7 @@ mod ingress;
 mod leases;
 mod logic;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod namespaces;
 mod network_policy;
 mod nodes;
@@ -33,11 +33,12 @@ mod workloads;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::crd::custom::Custom;
 use crate::decode::{DecodeError, Decoded};
 
 pub(crate) use fault::FieldError;
 pub(crate) use metadata::validate_metadata;
-pub(crate) use registry::{Registry, Served};
+pub(crate) use registry::{Registry, Served, Serving};
 
 /// One kind of object.
 pub(crate) struct Kind {
@@ -64,7 +65,7 @@ pub(crate) struct Kind {
     /// Whether `metadata.generation` counts changes of what is wanted.
     pub(crate) bumps_generation: bool,
     /// The definition that stands for the functions below, of a custom kind.
-    pub(crate) custom: Option<&'static custom::Custom>,
+    pub(crate) custom: Option<&'static Custom>,
     /// The columns of `kubectl get`.
     pub(crate) columns: &'static [Column],
     /// Reads JSON as this kind.
@@ -111,7 +112,7 @@ pub(crate) struct Column {
 
 /// Every kind that is built in, in the order of discovery; see [`Served`] for all of a server.
 pub(crate) fn all() -> &'static [Kind] {
-    static KINDS: [Kind; 23] = [
+    static KINDS: [Kind; 24] = [
         configs::CONFIG_MAP,
         events::CORE_EVENT,
         namespaces::NAMESPACE,
@@ -120,6 +121,7 @@ pub(crate) fn all() -> &'static [Kind] {
         configs::SECRET,
         configs::SERVICE_ACCOUNT,
         services::SERVICE,
+        definitions::DEFINITION,
         daemon_set::DAEMON_SET,
         workloads::DEPLOYMENT,
         workloads::REPLICA_SET,

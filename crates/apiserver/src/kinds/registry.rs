@@ -8,7 +8,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{Kind, all};
+use crate::crd::definition::Definition;
 use crate::views;
+
+/// A custom kind that is served.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving {
+    pub(crate) kind: &'static Kind,
+    /// Whether there are paths for this version, rather than only objects stored as it.
+    pub(crate) served: bool,
+    /// Whether the definition is being deleted, so that no new objects may come.
+    pub(crate) going: bool,
+    /// Where the schema with its descriptions stands.
+    pub(crate) definition: Arc<Definition>,
+}
 
 /// The kinds of one server at one time.
 #[derive(Debug)]
@@ -16,16 +29,33 @@ pub(crate) struct Served {
     kinds: Vec<&'static Kind>,
     /// As which kind the objects of each shelf are stored.
     stored: BTreeMap<usize, &'static Kind>,
+    custom: Vec<Serving>,
 }
 
 impl Served {
-    fn new(custom: &[&'static Kind]) -> Self {
-        let kinds: Vec<&'static Kind> = all().iter().chain(custom.iter().copied()).collect();
-        let stored = kinds.iter().copied().filter(|kind| kind.is_stored());
+    fn new(custom: Vec<Serving>) -> Self {
+        let added = custom.iter().map(|serving| serving.kind);
+        let stored = all().iter().chain(added).filter(|kind| kind.is_stored());
+        let stored = stored.map(|kind| (kind.shelf(), kind)).collect();
+        let added = custom.iter().filter(|serving| serving.served);
+        let added = added.map(|serving| serving.kind);
         Self {
-            stored: stored.map(|kind| (kind.shelf(), kind)).collect(),
-            kinds,
+            kinds: all().iter().chain(added).collect(),
+            stored,
+            custom,
         }
+    }
+
+    /// What is served of a custom kind.
+    pub(crate) fn custom(&self, kind: &Kind) -> Option<&Serving> {
+        let mut custom = self.custom.iter();
+        custom.find(|serving| std::ptr::eq(serving.kind, kind))
+    }
+
+    /// Whether new objects may come onto a shelf.
+    pub(crate) fn takes(&self, shelf: usize) -> bool {
+        let going = |serving: &Serving| serving.going && serving.kind.shelf() == shelf;
+        self.stored.contains_key(&shelf) && !self.custom.iter().any(going)
     }
 
     /// Every kind, in the order of discovery.
@@ -62,7 +92,7 @@ pub(crate) struct Registry(RwLock<Arc<Served>>);
 
 impl Default for Registry {
     fn default() -> Self {
-        Self(RwLock::new(Arc::new(Served::new(&[]))))
+        Self(RwLock::new(Arc::new(Served::new(Vec::new()))))
     }
 }
 
@@ -73,8 +103,7 @@ impl Registry {
     }
 
     /// Serves these custom kinds, in this order, instead of those before.
-    #[expect(dead_code, reason = "definitions come with CustomResourceDefinitions")]
-    pub(crate) fn serve(&self, custom: &[&'static Kind]) {
+    pub(crate) fn serve(&self, custom: Vec<Serving>) {
         let served = Arc::new(Served::new(custom));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = served;
     }

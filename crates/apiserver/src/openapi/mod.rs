@@ -126,7 +126,7 @@ pub(crate) fn document(served: &Served, group: &str, version: &str) -> Option<Va
             "openapi": "3.0.0",
             "info": { "title": TITLE, "version": env!("CARGO_PKG_VERSION") },
             "paths": paths,
-            "components": { "schemas": schemas::of(&described) },
+            "components": { "schemas": schemas::of(served, &described) },
         })
     })
 }

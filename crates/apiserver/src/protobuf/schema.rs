@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_message() {
-        for kind in crate::kinds::all() {
+        // Definitions are written as JSON by all clients: their schemas have no other form.
+        let all = crate::kinds::all().iter();
+        for kind in all.filter(|kind| kind.plural != "customresourcedefinitions") {
             let api_version = crate::handlers::wrap::api_version(kind);
             assert!(message_of(&api_version, kind.kind).is_some(), "{kind:?}");
         }

@@ -22,7 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::config::Limits;
-use crate::kinds::{Kind, Registry, Served};
+use crate::kinds::{Kind, Registry, Served, Serving};
 use crate::views;
 
 pub(crate) use log::{Event, EventType};
@@ -49,6 +49,9 @@ pub(crate) enum StoreError {
     /// The namespace is going away.
     #[error("namespace {0} is being terminated")]
     Terminating(String),
+    /// The kind is no longer served, or soon will not be.
+    #[error("its CustomResourceDefinition is being deleted")]
+    NotServed,
     /// The object is too large.
     #[error("the object has {size} bytes, more than {limit}")]
     TooLarge { size: usize, limit: usize },
@@ -126,6 +129,24 @@ impl Store {
         self.kinds.served()
     }
 
+    /// Serves these custom kinds instead of those before; what is stored is from now on read as the
+    /// version that is stored now.
+    pub(crate) fn serve(&self, custom: Vec<Serving>) {
+        let before = self.kinds();
+        self.kinds.serve(custom);
+        for kind in self.kinds().stored() {
+            let was = before.at(kind.shelf());
+            if was.is_none_or(|was| !std::ptr::eq(was, kind)) {
+                self.lock().refresh(kind);
+            }
+        }
+    }
+
+    /// Ends the watches of a shelf whose kind is gone.
+    pub(crate) fn close(&self, shelf: usize) {
+        self.lock().close(shelf);
+    }
+
     /// The newest resourceVersion.
     pub(crate) fn revision(&self) -> u64 {
         self.lock().revision
@@ -152,8 +173,10 @@ impl Store {
         now: Timestamp,
         dry: bool,
     ) -> Result<Arc<Object>, StoreError> {
-        let (kind, served) = (views::stored_as(kind), self.kinds());
+        let kind = views::stored_as(kind);
         let mut state = self.lock();
+        // Under the lock: what comes after a definition began to go would be left over.
+        let served = self.kinds();
         let (object, effects) = state.commit(&served, kind, value, change, now, dry)?;
         let (revision, wake) = (state.revision, state.shelf(kind).wake.clone());
         drop(state);

@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::config::Limits;
 use crate::kinds::{self, Kind, Served};
+use crate::views;
 
 use super::log::{Event, EventType, Log};
 use super::object::{Key, Object, Shared};
@@ -84,6 +86,30 @@ impl State {
         &mut self.shelves[at]
     }
 
+    /// Reads the objects of a shelf as another definition of their kind.
+    pub(super) fn refresh(&mut self, kind: &'static Kind) {
+        let shelf = self.shelf(kind);
+        let (mut less, mut more) = (0, 0);
+        for object in shelf.objects.values_mut() {
+            let value = views::to_view(kind, object.value());
+            let next = Object::new(kind, value, object.revision);
+            less += object.size();
+            more += next.size();
+            *object = Arc::new(next);
+        }
+        let outdated = shelf.changed();
+        self.bytes = self.bytes - less + more;
+        drop(outdated);
+    }
+
+    /// Ends the watches of a shelf.
+    pub(super) fn close(&mut self, shelf: usize) {
+        let revision = self.revision;
+        if let Some(shelf) = self.shelves.get_mut(shelf) {
+            shelf.wake = watch::Sender::new(revision);
+        }
+    }
+
     /// Checks and makes one change.
     pub(super) fn commit(
         &mut self,
@@ -96,6 +122,9 @@ impl State {
     ) -> Result<(Shared, Effects), StoreError> {
         let key = Key::of(kind, &value);
         let old = self.shelf(kind).objects.get(&key).cloned();
+        if change == Change::Create && !served.takes(kind.shelf()) {
+            return Err(StoreError::NotServed);
+        }
         self.check(kind, &key, old.as_deref(), change)?;
         let revision = if dry {
             self.revision

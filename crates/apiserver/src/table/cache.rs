@@ -19,6 +19,7 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Shown {
     group: &'static str,
+    version: &'static str,
     kind: &'static str,
     revision: u64,
     include: IncludeObject,
@@ -29,6 +30,7 @@ impl Shown {
     pub(crate) fn new(kind: &Kind, revision: u64, include: IncludeObject, now: Timestamp) -> Self {
         Self {
             group: kind.group,
+            version: kind.version,
             kind: kind.kind,
             revision,
             include,

@@ -38,7 +38,7 @@ pub(crate) enum IncludeObject {
 /// The `columnDefinitions` of a kind's tables, as JSON.
 pub(crate) fn definitions(kind: &'static Kind) -> &'static str {
     if let Some(custom) = kind.custom {
-        return custom.columns();
+        return custom.headings();
     }
     static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| {
         let all = kinds::all().iter();

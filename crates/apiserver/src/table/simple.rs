@@ -14,6 +14,16 @@ pub(crate) const NAMESPACE: &[Column] = &[
     AGE,
 ];
 
+/// The columns of CustomResourceDefinitions.
+pub(crate) const DEFINITION: &[Column] = &[
+    NAME,
+    text(
+        "Created At",
+        "When the definition was made.",
+        |object, _| read::text(&object["metadata"], "creationTimestamp").into(),
+    ),
+];
+
 /// The columns of ConfigMaps.
 pub(crate) const CONFIG_MAP: &[Column] = &[
     NAME,

@@ -6,6 +6,7 @@
     reason = "a test's helpers may panic as the test itself"
 )]
 
+mod custom;
 mod facts;
 mod flood;
 mod harness;

@@ -1,0 +1,148 @@
+//! The Common Expression Language, as far as rules of CustomResourceDefinitions use it.
+//!
+//! A rule that uses more is not evaluated, and whoever installs the definition is warned of it.
+//! Expressions are not typed beforehand: what does not fit is an error when it is evaluated, and
+//! then the object is refused. Work is bounded by a [`Budget`].
+
+mod eval;
+pub(crate) mod functions;
+mod lex;
+mod parse;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::cell::Cell;
+
+use serde_json::Value;
+
+use crate::kinds::read;
+use eval::Scope;
+use parse::Expr;
+use value::Val;
+
+/// Why a rule cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum ParseError {
+    /// It is none, or none that this server understands.
+    #[error("at character {at}: {what}")]
+    Syntax { at: usize, what: String },
+    /// It is larger than any sensible rule.
+    #[error("it is too long or too deep")]
+    TooLarge,
+}
+
+/// How many steps the rules of one object may take.
+#[derive(Debug)]
+pub(crate) struct Budget(Cell<u64>);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Cell::new(4_000_000))
+    }
+}
+
+impl Budget {
+    /// Takes steps, if there are as many.
+    fn spend(&self, steps: usize) -> Result<(), String> {
+        let left = self.0.get().checked_sub(steps as u64);
+        self.0.set(left.unwrap_or(0));
+        left.map(|_| ())
+            .ok_or_else(|| "the rules take more steps than an object may cost".to_owned())
+    }
+}
+
+/// One entry of `x-kubernetes-validations`.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    text: String,
+    expression: Expr,
+    message: String,
+    message_expression: Option<Expr>,
+    /// Why, as a cause of a `Status`.
+    pub(crate) reason: &'static str,
+    /// Where in the value, such as `.a.b`.
+    pub(crate) field: String,
+    /// Whether it compares with what was before.
+    transition: bool,
+}
+
+impl Rule {
+    /// Reads a rule.
+    pub(crate) fn parse(json: &Value) -> Result<Self, ParseError> {
+        let text = read::text(json, "rule");
+        if read::flag(json, "optionalOldSelf") {
+            return Err(ParseError::Syntax {
+                at: 0,
+                what: "optionalOldSelf is not known".into(),
+            });
+        }
+        let expression = parse::parse(text, &["self", "oldSelf"])?;
+        let message_expression = read::text(json, "messageExpression");
+        let message_expression = (!message_expression.is_empty())
+            .then(|| parse::parse(message_expression, &["self", "oldSelf"]))
+            .transpose()?;
+        Ok(Self {
+            transition: expression.uses("oldSelf"),
+            text: text.to_owned(),
+            expression,
+            message: read::text(json, "message").to_owned(),
+            message_expression,
+            reason: reason(read::text(json, "reason")),
+            field: read::text(json, "fieldPath").to_owned(),
+        })
+    }
+
+    /// What is wrong with a value, given the one before.
+    pub(crate) fn broken(
+        &self,
+        value: &Value,
+        old: Option<&Value>,
+        budget: &Budget,
+    ) -> Option<String> {
+        if self.transition && old.is_none() {
+            return None;
+        }
+        let mut scope = Scope::new(budget);
+        scope.set("self", Val::of(value));
+        if let Some(old) = old {
+            scope.set("oldSelf", Val::of(old));
+        }
+        match scope.eval(&self.expression) {
+            Ok(Val::Bool(true)) => None,
+            Ok(Val::Bool(false)) => Some(self.words(&mut scope)),
+            Ok(_) => Some(format!(
+                "rule gives no boolean evaluating rule: {}",
+                self.default()
+            )),
+            Err(error) => Some(format!("{error} evaluating rule: {}", self.default())),
+        }
+    }
+
+    fn words<'a>(&'a self, scope: &mut Scope<'a>) -> String {
+        let made = self
+            .message_expression
+            .as_ref()
+            .map(|expression| scope.eval(expression));
+        match made {
+            Some(Ok(Val::Text(text))) if !text.trim().is_empty() => text.into_owned(),
+            _ => self.default(),
+        }
+    }
+
+    fn default(&self) -> String {
+        match self.message.trim() {
+            "" => format!("failed rule: {}", self.text.trim()),
+            message => message.to_owned(),
+        }
+    }
+}
+
+fn reason(name: &str) -> &'static str {
+    match name {
+        "FieldValueForbidden" => "FieldValueForbidden",
+        "FieldValueRequired" => "FieldValueRequired",
+        "FieldValueDuplicate" => "FieldValueDuplicate",
+        _ => "FieldValueInvalid",
+    }
+}

@@ -1,0 +1,228 @@
+//! Rules in the words that upstream definitions use.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::kinds::samples;
+
+fn broken(rule: &str, value: &Value, old: Option<&Value>) -> Option<String> {
+    let rule = Rule::parse(&json!({ "rule": rule, "message": "no" }))
+        .unwrap_or_else(|error| panic!("{rule}: {error}"));
+    rule.broken(value, old, &Budget::default())
+}
+
+#[test]
+fn rules_say_yes_or_no() {
+    let listeners = json!([
+        {"name": "a", "port": 80, "protocol": "HTTP", "hostname": "x"},
+        {"name": "b", "port": 80, "protocol": "HTTP", "hostname": "y"},
+    ]);
+    let twice = json!([{"name": "a", "port": 80, "protocol": "TCP"}, {"name": "a", "port": 80, "protocol": "TCP"}]);
+    let unique = "self.all(l1, self.exists_one(l2, l1.port == l2.port && l1.protocol == l2.protocol \
+        && (has(l1.hostname) && has(l2.hostname) ? l1.hostname == l2.hostname : \
+        !has(l1.hostname) && !has(l2.hostname))))";
+    let path = json!({"type": "PathPrefix", "value": "/a"});
+    let matches = r#"(self.type in ['Exact','PathPrefix']) ? self.value.matches(r"""^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+$""") : true"#;
+    for (rule, value, good) in [
+        (
+            "self.all(l1, self.exists_one(l2, l1.name == l2.name))",
+            &listeners,
+            true,
+        ),
+        (
+            "self.all(l1, self.exists_one(l2, l1.name == l2.name))",
+            &twice,
+            false,
+        ),
+        (unique, &listeners, true),
+        (unique, &twice, false),
+        (
+            "self.all(l, l.protocol in ['TCP', 'UDP']  ? (!has(l.hostname) || l.hostname == '') : true)",
+            &twice,
+            true,
+        ),
+        (matches, &path, true),
+        (matches, &json!({"type": "Exact", "value": "/a b"}), false),
+    ] {
+        assert_eq!(
+            broken(rule, value, None).is_none(),
+            good,
+            "{rule} of {value}"
+        );
+    }
+}
+
+#[test]
+fn functions_and_operators_give_what_they_give_upstream() {
+    for (rule, value, good) in [
+        (
+            "self.start < self.end",
+            &json!({"start": 2, "end": 1}),
+            false,
+        ),
+        ("isCIDR(self)", &json!("10.0.0.0/8"), true),
+        ("isCIDR(self)", &json!("10.0.0.0"), false),
+        (
+            "self.contains(':') != self.contains('.')",
+            &json!("fd00::1.2.3.4/8"),
+            false,
+        ),
+        (
+            "isIP(self) && ip(self).family() == 6",
+            &json!("fd00::1"),
+            true,
+        ),
+        (
+            "self.filter(f, f.type == 'A').size() <= 1",
+            &json!([{"type": "A"}, {"type": "A"}]),
+            false,
+        ),
+        (
+            "(self.size() > 0 ? self[0].matches.size() : 0) + (self.size() > 1 ? self[1].matches.size() : 0) <= 2",
+            &json!([{"matches": [1, 2]}, {"matches": [1]}]),
+            false,
+        ),
+        (
+            "!(has(self.request) && duration(self.backend) > duration(self.request))",
+            &json!({"request": "1s", "backend": "1m"}),
+            false,
+        ),
+        (
+            "self.__namespace__ == 'x'",
+            &json!({"namespace": "x"}),
+            true,
+        ),
+        (
+            "self.a__dash__b.startsWith('x') // why",
+            &json!({"a-b": "xy"}),
+            true,
+        ),
+        (
+            "!('*' in self && self.size() > 1)",
+            &json!(["*", "a"]),
+            false,
+        ),
+        (
+            "self.all(key, key.split('/')[0].size() < 4)",
+            &json!({"abc/d": "1"}),
+            true,
+        ),
+        ("size(self.a) == 0 || self.b == 1", &json!({"b": 1}), true),
+        ("self.map(x, x * 2) == [2, 4]", &json!([1, 2]), true),
+        ("self.lowerAscii().endsWith(\"\\tb\")", &json!("A\tB"), true),
+        ("-1 < 1 && 7 % 4 == 3 && 1.5 > 1", &Value::Null, true),
+        ("self == null", &Value::Null, true),
+    ] {
+        assert_eq!(
+            broken(rule, value, None).is_none(),
+            good,
+            "{rule} of {value}"
+        );
+    }
+}
+
+#[test]
+fn transitions_look_at_what_was_before() {
+    let rule = "self == oldSelf";
+    assert_eq!(broken(rule, &json!("a"), None), None);
+    assert_eq!(broken(rule, &json!("a"), Some(&json!("a"))), None);
+    assert_eq!(
+        broken(rule, &json!("a"), Some(&json!("b"))),
+        Some("no".to_owned())
+    );
+}
+
+#[test]
+fn what_does_not_fit_refuses_and_says_why() {
+    for (rule, why) in [
+        ("self.x == 1", "no such key: x"),
+        ("self[3] == 1", "no such overload"),
+        ("self.a + 1 == 2", "no such overload"),
+        ("1 / (1 - 1) == 1", "division by zero"),
+        ("9223372036854775807 + 1 > 0", "integer overflow"),
+        ("self.a", "rule gives no boolean"),
+        (
+            "cidr(self.a).prefixLength() == 8",
+            "\"a\" is no address or prefix",
+        ),
+    ] {
+        let told = broken(rule, &json!({"a": "a"}), None).unwrap();
+        assert_eq!(told, format!("{why} evaluating rule: no"), "{rule}");
+    }
+}
+
+#[test]
+fn words_come_from_the_rule_its_message_or_an_expression() {
+    let told = |json: Value| {
+        Rule::parse(&json)
+            .unwrap()
+            .broken(&json!(1), None, &Budget::default())
+    };
+    assert_eq!(
+        told(json!({"rule": "self > 1 "})).unwrap(),
+        "failed rule: self > 1"
+    );
+    let made =
+        json!({"rule": "self > 1", "message": "m", "messageExpression": "'is ' + string(self)"});
+    assert_eq!(told(made).unwrap(), "is 1");
+}
+
+#[test]
+fn what_is_not_known_is_no_rule() {
+    for rule in [
+        "",
+        "self.",
+        "self ==",
+        "foo",
+        "self.foo()",
+        "quantity(self) > 1",
+        "self.all(x)",
+        "(self",
+        "self ? 1",
+        "'a",
+        "1x",
+        "self @ 1",
+        "self.a.has(b)",
+        "has(self)",
+        "{'a': 1} == self",
+        "self.matches('[')",
+    ] {
+        assert!(Rule::parse(&json!({ "rule": rule })).is_err(), "{rule}");
+    }
+    let optional = json!({"rule": "true", "optionalOldSelf": true});
+    assert!(Rule::parse(&optional).is_err());
+}
+
+#[test]
+fn work_is_bounded() {
+    let deep = format!("{}true{}", "(".repeat(5000), ")".repeat(5000));
+    assert_eq!(
+        Rule::parse(&json!({ "rule": deep })).unwrap_err(),
+        ParseError::TooLarge
+    );
+    for part in ["!", "-", "1+", "true?true:"] {
+        let long = format!("{}1", part.repeat(5000));
+        assert_eq!(
+            Rule::parse(&json!({ "rule": long })).unwrap_err(),
+            ParseError::TooLarge
+        );
+    }
+    let many: Value = (0..3000).map(|_| json!(0)).collect();
+    let told = broken(
+        "self.all(a, self.all(b, self.all(c, a == b && b == c)))",
+        &many,
+        None,
+    );
+    assert!(told.unwrap().starts_with("the rules take more steps"));
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(text in "[-a-z0-9.()\\[\\]'\"<>=!&|?:+*/% _,]{0,40}", value in samples::json()) {
+        if let Ok(rule) = Rule::parse(&json!({ "rule": format!("self{text}") })) {
+            let _ = rule.broken(&value, Some(&value), &Budget::default());
+        }
+        let _ = Rule::parse(&json!({ "rule": text }));
+    }
+}
