@@ -28,8 +28,14 @@ const REST: Duration = Duration::from_secs(1);
 /// How long a wait for the agent's being ready lasts; then another begins.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// Starts to keep the configuration in a folder, with the agent at `socket`.
-pub(crate) fn start(shared: &Arc<Shared>, folder: &Path, socket: &Path) -> Result<(), AgentError> {
+/// Starts to keep the configuration in a folder, with the agent at `socket`. Those of others are put
+/// aside if asked for, once: who goes on to write them is named, and not fought with.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    folder: &Path,
+    socket: &Path,
+    replace_others: bool,
+) -> Result<(), AgentError> {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
         .map_err(|errno| AgentError::file("watch", folder)(errno.into()))?;
     let usual = socket == Path::new(seaway_cni::DEFAULT_SOCKET);
@@ -45,7 +51,8 @@ pub(crate) fn start(shared: &Arc<Shared>, folder: &Path, socket: &Path) -> Resul
         },
         wanted: Wanted {
             conflist: Some(conflist.text()),
-            ..Wanted::default()
+            replace_others,
+            plugin: None,
         },
         inotify,
         written: 0,
@@ -103,6 +110,7 @@ impl Guard {
                 for change in &changes {
                     tracing::info!(path = %change.path.display(), "{} CNI configuration", change.what);
                 }
+                self.wanted.replace_others = false;
                 (!changes.is_empty(), self.rivals())
             }
         };
@@ -127,7 +135,8 @@ impl Guard {
         let tell = |file: String| {
             format!(
                 "the runtime takes {file} before Seaway's configuration, so new Pods get another \
-                 network: remove it, or put it aside with `seaway install --host --replace-others`"
+                 network: remove it, or put it aside with `seaway install --host --replace-others` or the \
+                 value replaceOthers"
             )
         };
         first.map(|other| tell(other.describe())).collect()

@@ -52,6 +52,8 @@ pub struct AgentConfig {
     pub name_servers: Option<Vec<SocketAddr>>,
     /// Where the runtime's configuration is to be installed; nowhere when `None`.
     pub cni_conf_dir: Option<PathBuf>,
+    /// Put the configurations of other networks aside when ours is there for the first time.
+    pub replace_others: bool,
 }
 
 /// Runs the agent in the calling thread's network namespace; returns only on a failure that it
@@ -118,7 +120,7 @@ pub fn run(config: &AgentConfig) -> Result<(), AgentError> {
     let worker = shared.clone();
     spawn("server", move || server::serve(&worker, &listener))?;
     if let Some(folder) = &config.cni_conf_dir {
-        conflist::start(&shared, folder, &config.socket)?;
+        conflist::start(&shared, folder, &config.socket, config.replace_others)?;
     }
     tracing::info!(node = %config.node, socket = %config.socket.display(), "serving");
     Ok(keeper.run()?)

@@ -58,4 +58,4 @@ pub use leader::{Election, Ending, Rhythm, lead};
 pub use node_cidrs::{ClusterCidr, PoolError};
 pub use run::{run, serve};
 pub use standing::Standing;
-pub use web::serve_health;
+pub use web::{serve_health, serve_health_at_socket};

@@ -1,5 +1,6 @@
 //! What probes and metrics ask the controller by HTTP: whether it lives, whether the API ever
-//! answered, whether it leads.
+//! answered, whether it leads. At an address for people and Prometheus, and at a socket of its own for
+//! probes: several controllers of one node share its addresses, and one would answer for the other.
 //!
 //! `/livez` and `/healthz` say no more than that the loops' own thread answers: an API that is away is
 //! no reason to start anew. `/readyz` waits for the first answer of the API, so that a roll-out stops
@@ -7,6 +8,7 @@
 
 use std::convert::Infallible;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -39,6 +41,30 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve_health(listener: TcpListener, standing: Arc<Standing>) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    serve(async || Ok(listener.accept().await?.0), standing).await
+}
+
+/// The same at a socket.
+///
+/// # Errors
+///
+/// If the listener cannot be used.
+pub async fn serve_health_at_socket(
+    listener: UnixListener,
+    standing: Arc<Standing>,
+) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    serve(async || Ok(listener.accept().await?.0), standing).await
+}
+
+async fn serve<S>(
+    accept: impl AsyncFn() -> std::io::Result<S>,
+    standing: Arc<Standing>,
+) -> std::io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let places = Arc::new(Semaphore::new(MOST));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -47,8 +73,8 @@ pub async fn serve_health(listener: TcpListener, standing: Arc<Standing>) -> std
             return Ok(());
         };
         while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match accept().await {
+            Ok(stream) => {
                 let standing = standing.clone();
                 connections.spawn(async move {
                     let _held = place;
@@ -64,7 +90,7 @@ pub async fn serve_health(listener: TcpListener, standing: Arc<Standing>) -> std
     }
 }
 
-async fn one(stream: TcpStream, standing: Arc<Standing>) {
+async fn one(stream: impl AsyncRead + AsyncWrite + Unpin, standing: Arc<Standing>) {
     let service = service_fn(|request: Request<Incoming>| {
         let (status, text) = answer(request.method(), request.uri().path(), &standing);
         let mut response = Response::new(Full::new(Bytes::from(text)));

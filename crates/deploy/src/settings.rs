@@ -228,6 +228,10 @@ pub const ALL: &[Setting] = &[
     Setting::new("cniConfDir", PATH, "\"/etc/cni/net.d\"",
         "Where the container runtime of nodes looks for CNI configurations.")
         .told("SEAWAY_CNI_CONF_DIR", Reader::Agent),
+    Setting::new("replaceOthers", FLAG, "false",
+        "Put the CNI configurations of other networks aside on each node, once Seaway's is there;\n\
+         `seaway uninstall` gives them back.")
+        .told("SEAWAY_REPLACE_OTHERS", Reader::Agent),
     Setting::new("runDir", PATH, "\"/run/seaway\"",
         "The agent's caches, lock and socket on nodes; on tmpfs, so that a reboot clears them.")
         .told("SEAWAY_STATE_DIR", Reader::Agent),
@@ -245,6 +249,10 @@ pub const ALL: &[Setting] = &[
         "Taints that keep no agent away: by default all, since a node is not ready before it."),
     Setting::new("controller.replicas", number(1, 9), "2",
         "How many there are; one of them works, the others wait to take over."),
+    Setting::new("controller.healthzBind", Kind::Text(Check::Bind), "\"127.0.0.1:10267\"",
+        "Where /livez, /readyz and /metrics are on its node, or off; the first of several has it.\n\
+         Probes of Kubernetes do not need it.")
+        .told("SEAWAY_CONTROLLER_HEALTHZ_BIND", Reader::Controller),
     Setting::new("controller.resources", Kind::Map,
         "{\"requests\":{\"cpu\":\"10m\",\"memory\":\"30Mi\"}}", "What a controller asks for."),
     Setting::new("controller.nodeSelector", Kind::Map, "{\"kubernetes.io/os\":\"linux\"}",

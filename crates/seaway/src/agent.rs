@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use ipnet::IpNet;
 use seaway_agent::{AgentConfig, ApiSource, ClusterSource};
 use seaway_kernel::uplink::UplinkRule;
@@ -37,6 +38,10 @@ pub(crate) struct AgentArgs {
     /// Keep the container runtime's CNI configuration in this folder, from when Pods can be attached.
     #[arg(long, value_name = "DIR", env = "SEAWAY_CNI_CONF_DIR")]
     cni_conf_dir: Option<PathBuf>,
+    /// With --cni-conf-dir: put the configurations of other networks aside, once Seaway's is there;
+    /// `seaway uninstall` gives them back.
+    #[arg(long, env = "SEAWAY_REPLACE_OTHERS", value_parser = FalseyValueParser::new())]
+    replace_others: bool,
 }
 
 /// Where an agent is found on its node.
@@ -154,6 +159,7 @@ pub(crate) fn run(args: AgentArgs) -> anyhow::Result<ExitCode> {
         namespace: args.namespace,
         name_servers: args.services.name_servers()?,
         cni_conf_dir: args.cni_conf_dir,
+        replace_others: args.replace_others,
     };
     seaway_agent::run(&config).context("agent")?;
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `seaway controller`: the cluster loops, from flags to their configuration.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -13,13 +13,15 @@ use clap::builder::FalseyValueParser;
 use ipnet::IpNet;
 use seaway_control::{ControlConfig, Election, Extent, Standing};
 
+use crate::probe;
 use crate::reach::ReachArgs;
 use crate::rim;
+use crate::services::Bind;
 
 /// The Lease that the controllers of a cluster contend for.
 const LEASE: &str = "seaway-controller";
-/// How often a port that another has is tried again.
-const PORT_AGAIN: Duration = Duration::from_secs(5);
+/// How often an address that another has is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Flags of the controllers.
 #[derive(Args)]
@@ -33,14 +35,17 @@ pub(crate) struct ControllerArgs {
     network_only: bool,
     #[command(flatten)]
     election: ElectionArgs,
-    /// Where to answer /livez, /readyz and /metrics by HTTP, such as 127.0.0.1:10267 [default:
-    /// nowhere].
+    /// Where to answer /livez, /readyz and /metrics by HTTP, such as 127.0.0.1:10267, or off
+    /// [default: off].
     #[arg(
         long,
         env = "SEAWAY_CONTROLLER_HEALTHZ_BIND",
-        value_name = "ADDRESS:PORT"
+        value_name = "ADDRESS:PORT|off"
     )]
-    healthz_bind: Option<SocketAddr>,
+    healthz_bind: Option<Bind>,
+    /// The same at a socket that is this controller's alone, for `seaway probe`.
+    #[arg(long, env = probe::SOCKET_VARIABLE, value_name = "FILE")]
+    health_socket: Option<PathBuf>,
     /// A network for all Pods and the prefix length of a node's part of it, for example
     /// 10.244.0.0/16=24; once a family. Without any, nodes get their Pod networks from elsewhere.
     #[arg(
@@ -173,28 +178,45 @@ pub(crate) fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
             result = seaway_control::serve(client, config, election, standing.clone(), shutdown) => {
                 Ok(result?)
             }
-            () = answer_probes(args.healthz_bind, standing) => Ok(()),
+            () = answer(args.healthz_bind, standing.clone()) => Ok(()),
+            () = answer_probes(args.health_socket, standing) => Ok(()),
         }
     })
 }
 
-/// Answers for ever. A port that another process has, such as the controller that this one replaces,
-/// is waited for: the loops do not depend on it.
-async fn answer_probes(bind: Option<SocketAddr>, standing: Arc<Standing>) {
-    let Some(address) = bind else {
+/// Answers at an address for ever. A port that another process has, such as the controller that this
+/// one replaces, is waited for: the loops do not depend on it.
+async fn answer(bind: Option<Bind>, standing: Arc<Standing>) {
+    let Some(Bind::At(address)) = bind else {
         return std::future::pending().await;
     };
+    again_and_again("--healthz-bind", async || {
+        let listener = TcpListener::bind(address)?;
+        seaway_control::serve_health(listener, standing.clone()).await
+    })
+    .await;
+}
+
+/// Answers at a socket for ever.
+async fn answer_probes(socket: Option<PathBuf>, standing: Arc<Standing>) {
+    let Some(path) = socket else {
+        return std::future::pending().await;
+    };
+    again_and_again("--health-socket", async || {
+        let listener = probe::listen(&path)?;
+        seaway_control::serve_health_at_socket(listener, standing.clone()).await
+    })
+    .await;
+}
+
+async fn again_and_again(flag: &str, serve: impl AsyncFn() -> std::io::Result<()>) {
     let mut told = false;
     loop {
-        let served = match TcpListener::bind(address) {
-            Ok(listener) => seaway_control::serve_health(listener, standing.clone()).await,
-            Err(error) => Err(error),
-        };
-        if let (Err(error), false) = (served, told) {
-            tracing::warn!(%address, %error, "--healthz-bind: nobody answers probes here yet; trying on");
+        if let (Err(error), false) = (serve().await, told) {
+            tracing::warn!(%error, "{flag}: this controller does not answer there yet; trying on");
             told = true;
         }
-        tokio::time::sleep(PORT_AGAIN).await;
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -202,6 +224,7 @@ async fn answer_probes(bind: Option<SocketAddr>, standing: Arc<Standing>) {
 mod tests {
     use anyhow::anyhow;
     use clap::Parser;
+    use tokio::task::spawn_local;
 
     use super::*;
 
@@ -253,6 +276,46 @@ mod tests {
         assert_eq!(elects(&["--leader-elect"]), namespace);
         let elsewhere = elects(&["--leader-elect=true", "--namespace", "x"]);
         assert_eq!(elsewhere.as_deref(), Some("x"));
+    }
+
+    /// Two of one node: each is asked at its own socket, whoever has the port.
+    #[test]
+    fn controllers_that_share_a_port_answer_for_themselves() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = |name: &str| Some(folder.path().join(name));
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let shared = Some(Bind::At(port.local_addr().expect("bound")));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let unready = Arc::new(Standing::default());
+            let _answering = ["a.sock", "b.sock"].map(|name| {
+                (
+                    spawn_local(answer(shared, unready.clone())),
+                    spawn_local(answer_probes(socket(name), unready.clone())),
+                )
+            });
+            let code = async |name: &str, page: &str| {
+                let args = probe::ProbeArgs {
+                    socket: socket(name).expect("a path"),
+                    page: page.to_owned(),
+                };
+                let asked = tokio::task::spawn_blocking(move || probe::run(&args));
+                asked.await.expect("no panic")
+            };
+            for name in ["a.sock", "b.sock"] {
+                let mut lives = code(name, "/livez").await;
+                while lives.is_err() {
+                    tokio::task::yield_now().await;
+                    lives = code(name, "/livez").await;
+                }
+                assert_eq!(lives.expect("an answer"), ExitCode::SUCCESS);
+                let ready = code(name, "/readyz").await.expect("an answer");
+                assert_eq!(ready, ExitCode::FAILURE, "the API has not answered");
+            }
+        });
     }
 
     #[test]

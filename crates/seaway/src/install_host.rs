@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use seaway_cni::install::{Change, Conflist, Found, PLUGIN, Places, Wanted, install, look};
 use seaway_cni::spec::CniVersion;
 use seaway_deploy::POLICY_NOTE;
@@ -26,7 +27,7 @@ pub(crate) struct InstallHostArgs {
     #[arg(long, requires = "host")]
     plugin_only: bool,
     /// Put the configurations of other networks aside; `seaway uninstall --host` gives them back.
-    #[arg(long, env = "SEAWAY_REPLACE_OTHERS")]
+    #[arg(long, env = "SEAWAY_REPLACE_OTHERS", value_parser = FalseyValueParser::new())]
     replace_others: bool,
     /// Where the agent listens.
     #[arg(long, requires = "host", default_value = seaway_cni::DEFAULT_SOCKET)]

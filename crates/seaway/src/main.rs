@@ -18,6 +18,7 @@ mod inspect;
 mod install;
 mod install_host;
 mod network;
+mod probe;
 mod reach;
 mod rim;
 mod services;
@@ -60,6 +61,8 @@ enum Command {
     },
     /// Try every path of a cluster's Pod network, from its own nodes and Pods.
     Check(check::CheckArgs),
+    /// Ask the controller in this container how it is: for probes of Kubernetes.
+    Probe(probe::ProbeArgs),
     /// Write an archive for those who help: status, rows, objects and logs, without secrets.
     Bundle(Box<bundle::BundleArgs>),
     /// Small servers and clients to try a network with.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Command::Controller(args) => controller::run(args),
         Command::Bundle(args) => bundle::run(&args),
         Command::Check(args) => Ok(check::run(&args)),
+        Command::Probe(args) => probe::run(&args),
         Command::Lab { command } => seaway_lab::cli::run(command),
         Command::Tool(command) => seaway_lab::tool::run(command),
         Command::Install(args) => install::run(&args),

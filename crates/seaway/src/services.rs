@@ -99,7 +99,7 @@ impl FromStr for Upstream {
 
 /// Where something is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bind {
+pub(crate) enum Bind {
     Off,
     At(SocketAddr),
 }

@@ -129,3 +129,48 @@ fn a_configuration_that_comes_first_is_a_problem() {
     assert!(folders.conflist().exists());
     assert!(!fs::exists("/run/cni/net.d/10-flannel.conflist").expect("known"));
 }
+
+/// The value `replaceOthers`: others go once ours is there, and only then; whoever goes on to write
+/// one is named.
+#[test]
+fn others_are_put_aside_when_asked_for_and_given_back() {
+    let mut node = Node::without_agent();
+    let folders = Folders::make();
+    folders.run("install", &["--plugin-only"]);
+    let old = r#"{"name": "old", "type": "bridge"}"#;
+    folders.write_other("00-first.conf", old);
+    folders.write_other("10-flannel.conflist", FLANNEL);
+    node.write_cluster(NOTHING);
+    node.flags = ["--cni-conf-dir", "/run/cni/net.d", "--replace-others"]
+        .map(str::to_owned)
+        .to_vec();
+    node.spawn_agent(&[]);
+    let waits = || match node.try_status() {
+        Some(status) if status["reason"].to_string().contains("CIDR") => Ok(()),
+        other => Err(other),
+    };
+    eventually("the agent waits for addresses", LIMIT, waits);
+    let there = |name: &str| fs::exists(format!("/run/cni/net.d/{name}")).expect("known");
+    assert!(there("00-first.conf"), "never a node without a network");
+    node.write_cluster(POOLS);
+    let names = ["00-first.conf", "10-flannel.conflist"];
+    eventually("the others are aside", LIMIT, || {
+        let aside = |name: &&str| !there(name) && there(&format!("{name}.seaway-saved"));
+        match folders.conflist().exists() && names.iter().all(aside) {
+            true => Ok(()),
+            false => Err(node.try_status()),
+        }
+    });
+    folders.write_other("00-first.conf", r#"{"name": "new", "type": "bridge"}"#);
+    eventually("who insists is named", LIMIT, || match findings(&node) {
+        found if found.iter().any(|f| f.contains("network new")) => Ok(()),
+        other => Err(other),
+    });
+    assert!(there("00-first.conf"), "and not fought with");
+    fs::remove_file("/run/cni/net.d/00-first.conf").expect("it was there");
+    node.kill_agent();
+    folders.run("uninstall", &[]);
+    assert!(names.iter().all(|name| there(name)), "given back");
+    let read = fs::read_to_string("/run/cni/net.d/00-first.conf");
+    assert_eq!(read.expect("readable"), old);
+}

@@ -27,7 +27,7 @@ const AGENT: [&str; 9] = [
     "udp6 [fd5e:a83::53]:53",
     "unix agent.sock 600",
 ];
-/// A controller answers probes where it is told to, and nobody else.
+/// A controller answers where it is told to, at its socket itself alone.
 const PROBES: &str = "127.0.0.1:10267";
 
 /// The processes of the lab that run a command of `seaway`.
@@ -178,8 +178,13 @@ fn r42_every_socket_is_on_the_list() {
         only_these("an agent", agent, &nodes, &AGENT);
     }
     only_these("the lab's controller", controllers[0], &nodes, &[]);
-    let probed = InCluster::start(&lab, &["--healthz-bind", PROBES]);
+    let at_socket = ["--health-socket", "/run/controller.sock"];
+    let probed = InCluster::start(
+        &lab,
+        &[&["--healthz-bind", PROBES][..], &at_socket].concat(),
+    );
     let listed = format!("tcp {PROBES}");
     let pid = probed.process.id();
-    only_these("a cluster's controller", pid, &nodes, &[&listed]);
+    let listed = [listed.as_str(), "unix controller.sock 600"];
+    only_these("a cluster's controller", pid, &nodes, &listed);
 }

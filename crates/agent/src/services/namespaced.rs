@@ -79,6 +79,7 @@ impl Node {
             namespace: seaway_api::heartbeat::NAMESPACE.to_owned(),
             name_servers: None,
             cni_conf_dir: None,
+            replace_others: false,
         };
         thread::spawn(move || crate::run(&config));
         node

@@ -22,6 +22,8 @@ use crate::{describe, server_time};
 const PAGE: u32 = 500;
 /// The Lease of the controller that leads.
 pub const CONTROLLER_LEASE: &str = "seaway-controller";
+/// The annotation of that Lease with the version of whoever holds it.
+pub const VERSION_ANNOTATION: &str = "network.seaway.dev/version";
 
 /// Everything at one moment.
 #[derive(Clone, Debug)]

@@ -5,15 +5,14 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    AgentOverview, CONTROLLER_LEASE, ControllerOverview, NodeOverview, OwnPod, WaitingPod,
+    AgentOverview, CONTROLLER_LEASE, ControllerOverview, NodeOverview, OwnPod, VERSION_ANNOTATION,
+    WaitingPod,
 };
 use crate::convert::NETWORK_CONDITION;
 use crate::heartbeat::{AGENT_LABEL, LEASE_SECONDS, SUMMARY_ANNOTATION, node_of_lease};
 
 /// Keeps Pods from a node until its agent has been ready.
 const AGENT_TAINT: &str = "network.seaway.dev/agent-not-ready";
-/// The annotation of the controller's Lease with its version.
-const VERSION_ANNOTATION: &str = "network.seaway.dev/version";
 /// A Pod may be without an address for so many seconds.
 const PATIENCE: u64 = 30;
 

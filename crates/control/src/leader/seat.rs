@@ -8,6 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
+use seaway_api::overview::VERSION_ANNOTATION;
 use seaway_api::{Failure, describe};
 use tokio::time::{sleep, timeout};
 
@@ -19,6 +20,8 @@ use crate::standing::Standing;
 
 /// How many NetworkPolicies are not enforced, on the Lease: for `seaway status`.
 const UNENFORCED: &str = "network.seaway.dev/policies-not-enforced";
+/// What the holder says to be, in the same place.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The longest that giving back may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -243,8 +246,9 @@ impl Seat {
 
     fn wanted(&self, lease: &Lease, standing: &Standing) -> Lease {
         let mut lease = self.candidate.held(Some(lease), Timestamp::now());
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        annotations.insert(VERSION_ANNOTATION.to_owned(), VERSION.to_owned());
         if let Some(count) = standing.unenforced() {
-            let annotations = lease.metadata.annotations.get_or_insert_default();
             annotations.insert(UNENFORCED.to_owned(), count.to_string());
         }
         lease

@@ -331,6 +331,9 @@ async fn the_lease_tells_how_many_policies_are_not_enforced() {
     let lease = counted("2").await;
     let holder = lease.spec.expect("a spec").holder_identity.expect("held");
     assert!(holder.starts_with("pod_"), "{holder}");
+    let annotations = lease.metadata.annotations.expect("some");
+    let version = annotations.get("network.seaway.dev/version");
+    assert_eq!(version.map(String::as_str), Some(env!("CARGO_PKG_VERSION")));
     assert_eq!(standing.unenforced(), Some(2));
     drop(stop);
     serving.await.expect("no panic").expect("a clean end");

@@ -11,8 +11,11 @@ use crate::slots::Slot;
 
 /// Of nobody: the controller needs no right on its node.
 const USER: i64 = 65532;
-/// Where it answers probes, on its node's loopback address.
-const HEALTH_PORT: i64 = 10267;
+/// Where the image has the program.
+const PROGRAM: &str = "/usr/bin/seaway";
+/// The folder of the socket at which it answers probes. A port would be one of its node's, where
+/// another controller may have it: that one would answer for both.
+const RUN_DIR: &str = "/run/seaway";
 
 pub(super) fn deployment() -> Node {
     map! {
@@ -79,6 +82,10 @@ fn pod() -> Node {
             "seccompProfile": map! {"type": "RuntimeDefault"},
         },
         "containers": vec![container()],
+        "volumes": vec![map! {
+            "name": "run",
+            "emptyDir": map! {"medium": "Memory", "sizeLimit": "1Mi"},
+        }],
     }
 }
 
@@ -93,8 +100,8 @@ fn container() -> Node {
             from_field("SEAWAY_POD_NAME", "metadata.name"),
             from_field("SEAWAY_NAMESPACE", "metadata.namespace"),
             map! {
-                "name": "SEAWAY_CONTROLLER_HEALTHZ_BIND",
-                "value": format!("127.0.0.1:{HEALTH_PORT}"),
+                "name": "SEAWAY_CONTROLLER_HEALTH_SOCKET",
+                "value": format!("{RUN_DIR}/controller.sock"),
             },
         ],
         "resources": tree("controller.resources"),
@@ -106,12 +113,13 @@ fn container() -> Node {
             "readOnlyRootFilesystem": true,
             "capabilities": map! {"drop": vec!["ALL"]},
         },
+        "volumeMounts": vec![map! {"name": "run", "mountPath": RUN_DIR}],
     }
 }
 
 fn probe(path: &str, failures: i64) -> Node {
     map! {
-        "httpGet": map! {"host": "127.0.0.1", "path": path, "port": HEALTH_PORT},
+        "exec": map! {"command": vec![PROGRAM, "probe", path]},
         "periodSeconds": 10,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
