@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -59,6 +59,8 @@ pub(crate) struct Cluster {
     pub(crate) namespaces: View<Namespace>,
     pub(crate) accounts: View<ServiceAccount>,
     pub(crate) config_maps: View<ConfigMap>,
+    pub(crate) daemon_sets: View<DaemonSet>,
+    pub(crate) revisions: View<ControllerRevision>,
     pub(crate) deployments: View<Deployment>,
     pub(crate) sets: View<ReplicaSet>,
     pub(crate) services: View<Service>,
@@ -86,6 +88,8 @@ impl Cluster {
             namespaces: View::default(),
             accounts: View::default(),
             config_maps: View::default(),
+            daemon_sets: View::default(),
+            revisions: View::default(),
             deployments: View::default(),
             sets: View::default(),
             services: View::default(),

@@ -5,6 +5,7 @@
 //! - `node_life`: nodes that fall silent, and the Pods on them.
 //! - `orphans`: Pods of nodes that are gone.
 //! - `deployments`, `replicasets`: versions of a workload, and as many Pods of each as wanted.
+//! - `daemonsets`: a Pod on each node that fits, and the templates that there were.
 //! - `endpoint_slices`: the Pods behind each Service.
 //! - `accounts`: what every namespace has.
 //! - `startup_taint`: the taint that nodes have until their network is up.
@@ -25,6 +26,7 @@
 mod accounts;
 mod cluster;
 mod config;
+mod daemonsets;
 mod deployments;
 mod endpoint_slices;
 mod error;

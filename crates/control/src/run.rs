@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::accounts::{Accounts, DEFAULT};
 use crate::cluster::{Cluster, Heard, LEASES, ROOT_CA};
 use crate::config::{ControlConfig, Extent};
+use crate::daemonsets::DaemonSets;
 use crate::deployments::Deployments;
 use crate::endpoint_slices::EndpointSlices;
 use crate::error::ControlError;
@@ -29,7 +30,7 @@ use crate::unenforced::Unenforced;
 use crate::view::View;
 use crate::work::{Controller, work};
 
-/// How many keys of Deployments and of ReplicaSets are worked on at once.
+/// How many keys of Deployments, of ReplicaSets and of DaemonSets are worked on at once.
 const WORKERS: usize = 4;
 /// How many Services are worked on at once.
 const SLICE_WORKERS: usize = 8;
@@ -61,6 +62,7 @@ struct Plane {
     orphans: Arc<Orphans>,
     deployments: Arc<Deployments>,
     sets: Arc<ReplicaSets>,
+    daemon_sets: Arc<DaemonSets>,
     accounts: Arc<Accounts>,
     /// None where somebody else makes them.
     slices: Option<Arc<EndpointSlices>>,
@@ -93,6 +95,7 @@ impl Plane {
             orphans: Arc::new(Orphans::new(cluster.clone(), config.node_quarantine)),
             deployments: Arc::new(Deployments::new(cluster.clone())),
             sets: Arc::new(ReplicaSets::new(cluster.clone())),
+            daemon_sets: Arc::new(DaemonSets::new(cluster.clone())),
             accounts: Arc::new(Accounts::new(cluster.clone(), config.root_ca)),
             slices: config
                 .endpoint_slices
@@ -143,6 +146,7 @@ pub async fn run(
     if let Some(plane) = &loops.plane {
         watch_leases(&loops, &mut watches);
         watch_workloads(&loops, &mut watches);
+        watch_daemon_sets(&loops, &mut watches);
         watch_namespaces(&loops, &mut watches);
         if plane.slices.is_some() {
             watch_services(&loops, &mut watches);
@@ -196,6 +200,7 @@ fn start_all(loops: &Arc<Loops>, tasks: &mut Tasks) {
     start(loops, &plane.accounts, 1, tasks);
     start(loops, &plane.deployments, WORKERS, tasks);
     start(loops, &plane.sets, WORKERS, tasks);
+    start(loops, &plane.daemon_sets, WORKERS, tasks);
 }
 
 fn start<C: Controller>(
@@ -268,6 +273,7 @@ fn watch_nodes(loops: &Arc<Loops>, tasks: &mut Tasks) {
         plane.life.hear_nodes(heard);
         plane.orphans.hear_nodes(heard);
         plane.scheduler.hear_nodes(heard);
+        plane.daemon_sets.hear_nodes(heard);
         if let Some(slices) = &plane.slices {
             slices.hear_nodes(heard);
         }
@@ -307,6 +313,7 @@ fn watch_workloads(loops: &Arc<Loops>, tasks: &mut Tasks) {
             slices.hear_pods(heard);
         }
         plane.sets.hear_pods(heard);
+        plane.daemon_sets.hear_pods(heard);
         plane.scheduler.hear_pods(heard);
         plane.life.hear_pods(heard);
         plane.orphans.hear_pods(heard);
@@ -320,6 +327,19 @@ fn watch_workloads(loops: &Arc<Loops>, tasks: &mut Tasks) {
     watch(loops, tasks, all(loops, |c| &c.deployments), |l, heard| {
         if let Some(plane) = &l.plane {
             plane.deployments.hear_deployments(heard);
+        }
+    });
+}
+
+fn watch_daemon_sets(loops: &Arc<Loops>, tasks: &mut Tasks) {
+    watch(loops, tasks, all(loops, |c| &c.daemon_sets), |l, heard| {
+        if let Some(plane) = &l.plane {
+            plane.daemon_sets.hear_daemon_sets(heard);
+        }
+    });
+    watch(loops, tasks, all(loops, |c| &c.revisions), |l, heard| {
+        if let Some(plane) = &l.plane {
+            plane.daemon_sets.hear_revisions(heard);
         }
     });
 }

@@ -44,6 +44,17 @@ pub(crate) fn implied(node: &Node) -> Option<&'static str> {
     }
 }
 
+/// The taints of a node, with the one that its readiness implies.
+pub(crate) fn with_implied(node: &Node) -> Vec<Taint> {
+    let mut all = of_node(node).to_vec();
+    if let Some(key) = implied(node)
+        && !all.iter().any(|t| t.key == key && t.effect == NO_SCHEDULE)
+    {
+        all.push(taint(key, NO_SCHEDULE));
+    }
+    all
+}
+
 /// The tolerations of a Pod.
 pub(crate) fn of_pod(pod: &Pod) -> &[Toleration] {
     pod.spec

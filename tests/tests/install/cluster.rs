@@ -1,17 +1,19 @@
 //! `seaway uninstall` of a cluster, against the API server of a lab. The nodes that are cleaned are
-//! made up: the test is their kubelet, and the controller of DaemonSets.
+//! made up: the test is their kubelet.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use seaway_testkit::isolate;
+use seaway_testkit::{eventually, isolate};
 use seaway_tests::lab::Lab;
 use seaway_tests::{binary, kubectl};
 use serde_json::{Value, json};
 
 const SYSTEM: &str = "seaway-system";
+const LIMIT: Duration = Duration::from_secs(30);
 
 struct Cluster(Lab);
 
@@ -39,8 +41,17 @@ impl Cluster {
                 "annotations": {"network.seaway.dev/transport": "auto", "other.dev/note": "stays"}},
                 "spec": {"taints": [{"key": "network.seaway.dev/agent-not-ready", "effect": "NoSchedule"}]}});
             cluster.apply(&node.to_string());
-            cluster.apply(&agent_pod(name).to_string());
+            let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+            let ready = ready.to_string();
+            let patch = ["--subresource=status", "--type=merge", "-p", &ready];
+            cluster.good(&[&["patch", "node", name], &patch[..]].concat());
         }
+        eventually("every node has an agent", LIMIT, || {
+            match cluster.agents().iter().filter(|pod| is_bound(pod)).count() {
+                count if count == names.len() => Ok(()),
+                count => Err(count),
+            }
+        });
         cluster
     }
 
@@ -99,31 +110,17 @@ impl Cluster {
         list["items"].as_array().expect("items").clone()
     }
 
-    /// One look of the DaemonSet's controller: agents end when their DaemonSet wants no node.
+    fn agents(&self) -> Vec<Value> {
+        self.pods("app.kubernetes.io/component=agent")
+    }
+
+    /// One look of the kubelets: agents that are to go are gone.
     fn end_agents(&self) {
-        let set = self.kubectl(&[
-            "get",
-            "-o",
-            "json",
-            "-n",
-            SYSTEM,
-            "daemonset",
-            "seaway-agent",
-        ]);
-        let set: Value = serde_json::from_slice(&set.stdout).unwrap_or_default();
-        let selector = &set["spec"]["template"]["spec"]["nodeSelector"];
-        if selector["network.seaway.dev/uninstalled"] == "true" {
-            for pod in self.pods("app.kubernetes.io/component=agent") {
+        for pod in self.agents() {
+            if pod["metadata"]["deletionTimestamp"].is_string() {
                 let name = pod["metadata"]["name"].as_str().expect("a name");
-                self.good(&[
-                    "delete",
-                    "pod",
-                    "-n",
-                    SYSTEM,
-                    name,
-                    "--force",
-                    "--grace-period=0",
-                ]);
+                let now = ["--ignore-not-found", "--force", "--grace-period=0"];
+                self.good(&[&["delete", "pod", "-n", SYSTEM, name], &now[..]].concat());
             }
         }
     }
@@ -133,7 +130,7 @@ impl Cluster {
         for pod in self.pods("network.seaway.dev/uninstall=true") {
             let node = pod["spec"]["nodeName"].as_str().expect("a node");
             let uid = pod["metadata"]["uid"].as_str().expect("a uid");
-            let agents = self.pods("app.kubernetes.io/component=agent");
+            let agents = self.agents();
             let agent_is_there = agents.iter().any(|agent| agent["spec"]["nodeName"] == node);
             assert!(!agent_is_there, "{node} is cleaned under its agent");
             if let Some(status) = outcome(node)
@@ -141,17 +138,15 @@ impl Cluster {
             {
                 let name = pod["metadata"]["name"].as_str().expect("a name");
                 let patch = json!({"status": status}).to_string();
-                self.good(&[
-                    "patch",
-                    "pod",
-                    "-n",
-                    SYSTEM,
-                    name,
-                    "--subresource=status",
-                    "--type=merge",
-                    "-p",
-                    &patch,
-                ]);
+                let how = ["--subresource=status", "--type=merge", "-p", &patch];
+                let output =
+                    self.kubectl(&[&["patch", "pod", "-n", SYSTEM, name], &how[..]].concat());
+                // A Pod of an earlier run is taken away meanwhile.
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(
+                    output.status.success() || said.contains("not found"),
+                    "{said}"
+                );
             }
         }
     }
@@ -179,14 +174,8 @@ impl Cluster {
     }
 }
 
-/// The Pod that the DaemonSet's controller would have made.
-fn agent_pod(node: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
-        "name": format!("seaway-agent-{node}"), "namespace": SYSTEM, "labels": {
-            "app.kubernetes.io/name": "seaway", "app.kubernetes.io/component": "agent",
-            "app.kubernetes.io/part-of": "seaway"}},
-        "spec": {"nodeName": node, "containers": [{"name": "agent", "image": "seaway:0"}],
-                 "tolerations": [{"operator": "Exists"}]}})
+fn is_bound(pod: &Value) -> bool {
+    pod["spec"]["nodeName"].is_string()
 }
 
 fn ended(phase: &str, code: i32, message: &str) -> Option<Value> {

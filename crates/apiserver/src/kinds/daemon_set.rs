@@ -1,4 +1,4 @@
-//! DaemonSets. They are kept and shown; nothing here or in the controllers makes their Pods.
+//! DaemonSets.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use serde_json::{Value, json};

@@ -24,6 +24,7 @@ pub(crate) mod quantity;
 mod rbac;
 pub(crate) mod read;
 mod registry;
+mod revisions;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod selector;
@@ -112,7 +113,7 @@ pub(crate) struct Column {
 
 /// Every kind that is built in, in the order of discovery; see [`Served`] for all of a server.
 pub(crate) fn all() -> &'static [Kind] {
-    static KINDS: [Kind; 24] = [
+    static KINDS: [Kind; 25] = [
         configs::CONFIG_MAP,
         events::CORE_EVENT,
         namespaces::NAMESPACE,
@@ -122,6 +123,7 @@ pub(crate) fn all() -> &'static [Kind] {
         configs::SERVICE_ACCOUNT,
         services::SERVICE,
         definitions::DEFINITION,
+        revisions::CONTROLLER_REVISION,
         daemon_set::DAEMON_SET,
         workloads::DEPLOYMENT,
         workloads::REPLICA_SET,

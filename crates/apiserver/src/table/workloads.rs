@@ -1,8 +1,10 @@
-//! The columns of DaemonSets, Deployments and ReplicaSets.
+//! The columns of ControllerRevisions, DaemonSets, Deployments and ReplicaSets.
 
 use serde_json::Value;
 
-use super::cells::{AGE, NAME, container_images, container_names, joined, number, text, wide};
+use super::cells::{
+    AGE, NAME, NONE, container_images, container_names, joined, number, text, wide,
+};
 use crate::kinds::{Column, read, selector};
 
 const CONTAINERS: Column = wide(
@@ -102,6 +104,32 @@ pub(crate) const DAEMON_SET: &[Column] = &[
     SELECTOR,
 ];
 
+/// The columns of ControllerRevisions.
+pub(crate) const CONTROLLER_REVISION: &[Column] = &[
+    NAME,
+    text("Controller", "Controller of the object", |revision, _| {
+        controller(&revision["metadata"]).into()
+    }),
+    number(
+        "Revision",
+        "Revision indicates the revision of the state represented by Data.",
+        |revision, _| count(revision, "revision").into(),
+    ),
+    AGE,
+];
+
+/// The owner that manages an object, as `daemonset.apps/agent`.
+fn controller(metadata: &Value) -> String {
+    let mut owners = read::list(metadata, "ownerReferences").iter();
+    let Some(owner) = owners.find(|owner| read::flag(owner, "controller")) else {
+        return NONE.to_owned();
+    };
+    let group = read::text(owner, "apiVersion").rsplit_once('/');
+    let group = group.map_or(String::new(), |(group, _)| format!(".{group}"));
+    let kind = read::text(owner, "kind").to_lowercase();
+    format!("{kind}{group}/{}", read::text(owner, "name"))
+}
+
 fn count(value: &Value, field: &str) -> i64 {
     read::int(value, field).unwrap_or_default()
 }
@@ -139,5 +167,27 @@ mod tests {
             cells(REPLICA_SET),
             json!(["w", 3, 4, 2, "0s", "x,z", "y,y:1", "a=b"])
         );
+    }
+
+    #[test]
+    fn a_revision_names_its_controller() {
+        let mut revision = json!({
+            "metadata": {"name": "r", "creationTimestamp": "1970-01-01T00:00:00Z", "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Node", "name": "n"},
+                {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "agent", "controller": true}]},
+            "revision": 2,
+        });
+        let cells = |revision: &Value| -> Value {
+            let columns = CONTROLLER_REVISION.iter();
+            columns
+                .map(|column| (column.cell)(revision, Timestamp::UNIX_EPOCH))
+                .collect()
+        };
+        assert_eq!(
+            cells(&revision),
+            json!(["r", "daemonset.apps/agent", 2, "0s"])
+        );
+        revision["metadata"]["ownerReferences"] = Value::Null;
+        assert_eq!(cells(&revision)[1], "<none>");
     }
 }

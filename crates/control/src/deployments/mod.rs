@@ -21,6 +21,8 @@ use k8s_openapi::jiff::Timestamp;
 
 pub(crate) use driver::Deployments;
 pub(crate) use family::Family;
+pub(crate) use hash::hash;
+pub(crate) use rolling::scaled;
 
 use crate::meta;
 use crate::replicasets;

@@ -55,7 +55,8 @@ pub(crate) fn limits(deployment: &Deployment) -> Limits {
     }
 }
 
-fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
+/// The number of a count or of a percentage of `total`.
+pub(crate) fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
     let count = match value {
         IntOrString::Int(count) => i64::from(*count),
         IntOrString::String(text) => {

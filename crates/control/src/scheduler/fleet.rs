@@ -34,20 +34,10 @@ impl NodeState {
             let quantity = allocatable.and_then(|amounts| amounts.get(name))?;
             super::quantity::milli(&quantity.0)
         };
-        let mut own = taints::of_node(node).to_vec();
-        if let Some(key) = taints::implied(node) {
-            let implied = taints::taint(key, taints::NO_SCHEDULE);
-            if !own
-                .iter()
-                .any(|t| t.key == key && t.effect == taints::NO_SCHEDULE)
-            {
-                own.push(implied);
-            }
-        }
         Self {
             name: meta::name(&node.metadata).to_owned(),
             labels: meta::labels(&node.metadata).clone(),
-            taints: own,
+            taints: taints::with_implied(node),
             cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true),
             cpu: amount("cpu"),
             memory: amount("memory"),

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
+pub(crate) use affinity::wants;
 pub(crate) use driver::Scheduler;
 pub(crate) use fleet::Fleet;
 
