@@ -117,10 +117,14 @@ fn generation(value: &Value) -> i64 {
         .unwrap_or(0)
 }
 
-fn finalizers(value: &Value) -> BTreeSet<&str> {
+fn finalizer_list(value: &Value) -> impl Iterator<Item = &str> {
     let list = value.pointer("/metadata/finalizers");
     let list = list.and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(Value::as_str).collect()
+    list.filter_map(Value::as_str)
+}
+
+fn finalizers(value: &Value) -> BTreeSet<&str> {
+    finalizer_list(value).collect()
 }
 
 /// An object that is being deleted gets no new finalizers.
@@ -142,6 +146,48 @@ pub(crate) fn check_finalizers(value: &Value, old: &Value) -> Option<FieldError>
     })
 }
 
+/// What becomes of the objects that a deleted object owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// They go when their owner is gone.
+    Background,
+    /// They go first, and their owner waits for those that say so.
+    Foreground,
+    /// They stay, without an owner.
+    Orphan,
+}
+
+/// The finalizer of an object that waits for what it owns to be deleted.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+/// The finalizer of an object that waits for what it owns to forget it.
+pub(crate) const ORPHAN: &str = "orphan";
+
+/// The finalizers of an object that is deleted with a policy; without one they say it themselves.
+fn finalizers_for(kind: &Kind, object: &Value, policy: Option<Policy>) -> Vec<String> {
+    // Events own nothing, and go when they are old whatever they say.
+    let policy = if is_event(kind) {
+        Some(Policy::Background)
+    } else {
+        policy
+    };
+    let of_policy = |name: &str| matches!(name, FOREGROUND | ORPHAN);
+    let kept = finalizer_list(object).filter(|name| policy.is_none() || !of_policy(name));
+    let added = match policy {
+        Some(Policy::Foreground) => Some(FOREGROUND),
+        Some(Policy::Orphan) => Some(ORPHAN),
+        Some(Policy::Background) | None => None,
+    };
+    kept.chain(added).map(str::to_owned).collect()
+}
+
+/// How a client wants an object to go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Seconds that it may take, if it is of a kind that takes time.
+    pub(crate) grace: Option<i64>,
+    pub(crate) policy: Option<Policy>,
+}
+
 /// What comes next in a deletion.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Deletion {
@@ -155,6 +201,10 @@ pub(crate) enum Deletion {
 
 fn is_pod(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.kind == "Pod"
+}
+
+fn is_event(kind: &Kind) -> bool {
+    matches!(kind.group, "" | "events.k8s.io") && kind.kind == "Event"
 }
 
 fn is_namespace(kind: &Kind) -> bool {
@@ -188,28 +238,47 @@ fn grace_period(kind: &Kind, object: &Value, asked: Option<i64>) -> i64 {
 }
 
 /// Decides what a delete request does to an object.
-pub(crate) fn delete(kind: &Kind, object: &Value, asked: Option<i64>, now: Timestamp) -> Deletion {
-    let grace = grace_period(kind, object, asked);
+pub(crate) fn delete(kind: &Kind, object: &Value, asked: Asked, now: Timestamp) -> Deletion {
     let marked = object.pointer("/metadata/deletionTimestamp").is_some();
-    let before = object
+    let left = object
         .pointer("/metadata/deletionGracePeriodSeconds")
-        .and_then(Value::as_i64);
-    let held = !list_is_empty(object, "/metadata/finalizers") || is_namespace(kind);
-    if grace == 0 && !held {
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    let over = marked && left == 0;
+    let grace = if over {
+        0
+    } else {
+        grace_period(kind, object, asked.grace)
+    };
+    let finalizers = finalizers_for(kind, object, asked.policy);
+    if grace == 0 && finalizers.is_empty() && !is_namespace(kind) {
         return Deletion::Now;
     }
-    // A later wish can only shorten the time that is left.
-    if marked && (asked.is_none() || before.is_some_and(|before| before <= grace)) {
+    // While the time runs, a later wish can only shorten it; then it may still change what becomes
+    // of the dependents.
+    let pending = if over {
+        finalizer_list(object).eq(finalizers.iter().map(String::as_str))
+    } else {
+        marked && (asked.grace.is_none() || left <= grace)
+    };
+    if pending {
         return Deletion::Pending;
     }
     let mut next = object.clone();
-    let until = now
-        .checked_add(SignedDuration::from_secs(grace))
-        .unwrap_or(now);
     let generation = generation(object);
     let metadata = metadata(&mut next);
-    metadata.insert("deletionTimestamp".into(), seconds(until).into());
-    metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+    if finalizers.is_empty() {
+        metadata.remove("finalizers");
+    } else {
+        metadata.insert("finalizers".into(), finalizers.into());
+    }
+    if !over {
+        let until = now
+            .checked_add(SignedDuration::from_secs(grace))
+            .unwrap_or(now);
+        metadata.insert("deletionTimestamp".into(), seconds(until).into());
+        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+    }
     if generation > 0 && !marked {
         metadata.insert("generation".into(), (generation + 1).into());
     }
@@ -231,6 +300,29 @@ pub(crate) fn is_finished(kind: &Kind, object: &Value) -> bool {
             == 0
         && list_is_empty(object, "/metadata/finalizers")
         && (!is_namespace(kind) || list_is_empty(object, "/spec/finalizers"))
+}
+
+/// Takes a finalizer out.
+pub(crate) fn drop_finalizer(object: &mut Value, finalizer: &str) {
+    let metadata = metadata(object);
+    if let Some(list) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+        list.retain(|one| one != finalizer);
+        if list.is_empty() {
+            metadata.remove("finalizers");
+        }
+    }
+}
+
+/// Lets no owner's deletion wait for the object any more.
+pub(crate) fn unblock_owners(object: &mut Value) {
+    let owners = metadata(object)
+        .get_mut("ownerReferences")
+        .and_then(Value::as_array_mut);
+    for owner in owners.into_iter().flatten() {
+        if let Some(blocks) = owner.get_mut("blockOwnerDeletion") {
+            *blocks = false.into();
+        }
+    }
 }
 
 /// Takes the references to owners with these uids out; gives false if there were none.

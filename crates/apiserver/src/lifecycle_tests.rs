@@ -11,10 +11,24 @@ fn now() -> Timestamp {
     "2026-11-27T14:00:00Z".parse().unwrap()
 }
 
+fn grace(grace: Option<i64>) -> Asked {
+    Asked {
+        grace,
+        policy: None,
+    }
+}
+
+fn dependents(policy: Policy) -> Asked {
+    Asked {
+        grace: None,
+        policy: Some(policy),
+    }
+}
+
 #[test]
 fn an_unbound_pod_goes_at_once() {
     let object = json!({ "metadata": { "name": "a" }, "spec": {} });
-    assert_eq!(delete(pod(), &object, None, now()), Deletion::Now);
+    assert_eq!(delete(pod(), &object, grace(None), now()), Deletion::Now);
 }
 
 #[test]
@@ -22,7 +36,7 @@ fn a_terminal_pod_goes_at_once() {
     let object = json!({
         "metadata": { "name": "a" }, "spec": { "nodeName": "n" }, "status": { "phase": "Failed" },
     });
-    assert_eq!(delete(pod(), &object, None, now()), Deletion::Now);
+    assert_eq!(delete(pod(), &object, grace(None), now()), Deletion::Now);
 }
 
 #[test]
@@ -31,19 +45,25 @@ fn a_bound_pod_is_marked_and_goes_with_grace_zero() {
         "metadata": { "name": "a", "generation": 1 },
         "spec": { "nodeName": "n", "terminationGracePeriodSeconds": 7 },
     });
-    let Deletion::Mark(marked) = delete(pod(), &object, None, now()) else {
+    let Deletion::Mark(marked) = delete(pod(), &object, grace(None), now()) else {
         panic!("a bound Pod must be marked first");
     };
     assert_eq!(meta(&marked, "deletionTimestamp"), "2026-11-27T14:00:07Z");
     assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 7);
     assert_eq!(marked["metadata"]["generation"], 2);
-    assert_eq!(delete(pod(), &marked, None, now()), Deletion::Pending);
-    assert_eq!(delete(pod(), &marked, Some(9), now()), Deletion::Pending);
+    assert_eq!(
+        delete(pod(), &marked, grace(None), now()),
+        Deletion::Pending
+    );
+    assert_eq!(
+        delete(pod(), &marked, grace(Some(9)), now()),
+        Deletion::Pending
+    );
     assert!(matches!(
-        delete(pod(), &marked, Some(3), now()),
+        delete(pod(), &marked, grace(Some(3)), now()),
         Deletion::Mark(_)
     ));
-    assert_eq!(delete(pod(), &marked, Some(0), now()), Deletion::Now);
+    assert_eq!(delete(pod(), &marked, grace(Some(0)), now()), Deletion::Now);
     assert!(!is_finished(pod(), &marked));
 }
 
@@ -51,7 +71,7 @@ fn a_bound_pod_is_marked_and_goes_with_grace_zero() {
 fn finalizers_hold_an_object_until_the_last_is_gone() {
     let kind = kinds::find("", "v1", "configmaps").unwrap();
     let object = json!({ "metadata": { "name": "a", "finalizers": ["x/y"] } });
-    let Deletion::Mark(marked) = delete(kind, &object, None, now()) else {
+    let Deletion::Mark(marked) = delete(kind, &object, grace(None), now()) else {
         panic!("a finalizer must hold the object");
     };
     assert!(!is_finished(kind, &marked));
@@ -107,4 +127,67 @@ fn dropping_owners_leaves_the_others() {
     );
     assert!(drop_owners(&mut object, &["2".into()]));
     assert!(object["metadata"].get("ownerReferences").is_none());
+}
+
+#[test]
+fn a_policy_is_a_finalizer_and_a_later_one_takes_its_place() {
+    let kind = kinds::find("", "v1", "configmaps").unwrap();
+    let object = json!({ "metadata": { "name": "a", "finalizers": ["x/y", "orphan"] } });
+    let mark = |object: &Value, asked| match delete(kind, object, asked, now()) {
+        Deletion::Mark(marked) => *marked,
+        other => panic!("{other:?} instead of a mark"),
+    };
+    let own = mark(&object, Asked::default());
+    assert_eq!(own["metadata"]["finalizers"], json!(["x/y", "orphan"]));
+    let first = mark(&object, dependents(Policy::Foreground));
+    assert_eq!(
+        first["metadata"]["finalizers"],
+        json!(["x/y", "foregroundDeletion"])
+    );
+    assert_eq!(
+        delete(kind, &first, Asked::default(), now()),
+        Deletion::Pending
+    );
+    assert_eq!(
+        delete(kind, &first, dependents(Policy::Foreground), now()),
+        Deletion::Pending
+    );
+    let then = mark(&first, dependents(Policy::Background));
+    assert_eq!(then["metadata"]["finalizers"], json!(["x/y"]));
+    let free = json!({ "metadata": { "name": "a", "finalizers": ["foregroundDeletion"] } });
+    let waiting = mark(&free, Asked::default());
+    assert_eq!(
+        delete(kind, &waiting, dependents(Policy::Background), now()),
+        Deletion::Now
+    );
+    let event = kinds::find("", "v1", "events").unwrap();
+    assert_eq!(
+        delete(event, &free, dependents(Policy::Foreground), now()),
+        Deletion::Now
+    );
+}
+
+#[test]
+fn a_grace_period_and_a_policy_go_together() {
+    let object = json!({
+        "metadata": { "name": "a" },
+        "spec": { "nodeName": "n", "terminationGracePeriodSeconds": 7 },
+    });
+    let Deletion::Mark(marked) = delete(pod(), &object, dependents(Policy::Foreground), now())
+    else {
+        panic!("a bound Pod must be marked first");
+    };
+    assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 7);
+    // While it takes its time, nothing changes but the time.
+    assert_eq!(
+        delete(pod(), &marked, dependents(Policy::Background), now()),
+        Deletion::Pending
+    );
+    let Deletion::Mark(over) = delete(pod(), &marked, grace(Some(0)), now()) else {
+        panic!("the finalizer must hold it");
+    };
+    assert_eq!(over["metadata"]["deletionGracePeriodSeconds"], 0);
+    let mut free = (*over).clone();
+    drop_finalizer(&mut free, FOREGROUND);
+    assert!(!is_finished(pod(), &over) && is_finished(pod(), &free));
 }

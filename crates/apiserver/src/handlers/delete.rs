@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, Call, Edit, list, modify, wrap};
+use super::{Answer, Call, list, wrap};
 use crate::http;
-use crate::kinds::Kind;
-use crate::lifecycle::{self, Deletion, meta};
+use crate::kinds::{FieldError, Kind};
+use crate::lifecycle::{self, Asked, Deletion, Policy, meta};
 use crate::server::Server;
 use crate::status::{self, ApiError};
 use crate::store::{At, Change, Key, Object, StoreError};
@@ -33,12 +33,43 @@ struct Preconditions {
     resource_version: Option<String>,
 }
 
+impl DeleteOptions {
+    /// What becomes of the dependents, if it is said.
+    fn policy(&self) -> Result<Option<Policy>, ApiError> {
+        let field = "propagationPolicy";
+        let fault = match (self.propagation_policy.as_deref(), self.orphan_dependents) {
+            (None, None) => return Ok(None),
+            (None, Some(true)) => return Ok(Some(Policy::Orphan)),
+            (None, Some(false)) | (Some("Background"), None) => {
+                return Ok(Some(Policy::Background));
+            }
+            (Some("Foreground"), None) => return Ok(Some(Policy::Foreground)),
+            (Some("Orphan"), None) => return Ok(Some(Policy::Orphan)),
+            (Some(other), None) => {
+                FieldError::not_supported(field, other, &["Background", "Foreground", "Orphan"])
+            }
+            (Some(policy), Some(_)) => FieldError::bad_text(
+                field,
+                policy,
+                "orphanDependents and deletionPropagation cannot be both set",
+            ),
+        };
+        let faults = [fault];
+        Err(ApiError::invalid_object(
+            "DeleteOptions",
+            "meta.k8s.io",
+            "",
+            &faults,
+        ))
+    }
+}
+
 /// How an object shall go.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Wish {
     pub(crate) grace: Option<i64>,
-    /// What it owns stays, without an owner.
-    pub(crate) orphan: bool,
+    /// What becomes of what it owns; its finalizers say so otherwise.
+    pub(crate) policy: Option<Policy>,
     pub(crate) uid: Option<String>,
     pub(crate) revision: Option<String>,
     pub(crate) dry: bool,
@@ -62,26 +93,19 @@ impl Wish {
         if options.propagation_policy.is_none() {
             options.propagation_policy = call.query.get("propagationPolicy").map(str::to_owned);
         }
-        let orphan = match options.propagation_policy.as_deref() {
-            // Dependents go after their owner in both cases: nothing here waits for them.
-            Some("Background" | "Foreground") => false,
-            Some("Orphan") => true,
-            None => options.orphan_dependents == Some(true),
-            Some(other) => {
-                return Err(ApiError::bad_request(format!(
-                    "propagationPolicy {other:?}: must be Background, Foreground or Orphan"
-                )));
-            }
-        };
+        if options.orphan_dependents.is_none() {
+            options.orphan_dependents = call.query.flag("orphanDependents");
+        }
         if let Some(other) = options.dry_run.iter().find(|value| *value != "All") {
             return Err(ApiError::bad_request(format!(
                 "dryRun {other:?}: the only value that is supported is All"
             )));
         }
+        let policy = options.policy()?;
         let preconditions = options.preconditions.unwrap_or_default();
         Ok(Self {
             grace: options.grace_period_seconds,
-            orphan,
+            policy,
             uid: preconditions.uid,
             revision: preconditions.resource_version,
             dry: call.dry || !options.dry_run.is_empty(),
@@ -140,10 +164,11 @@ pub(crate) fn remove(
             .ok_or_else(|| ApiError::not_found(kind, &key.name))?;
         wish.check(kind, &object)?;
         let value = object.value();
-        let next = lifecycle::delete(kind, &value, wish.grace, now);
-        if wish.orphan && !wish.dry {
-            release_dependents(server, &object.uid, now);
-        }
+        let asked = Asked {
+            grace: wish.grace,
+            policy: wish.policy,
+        };
+        let next = lifecycle::delete(kind, &value, asked, now);
         let (value, change) = match next {
             Deletion::Pending => return Ok(Removed::Going(object)),
             Deletion::Mark(marked) => (*marked, Change::Replace(object.revision)),
@@ -159,30 +184,6 @@ pub(crate) fn remove(
             Ok(object) => return Ok(Removed::Going(object)),
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(ApiError::store(kind, &key.name, &error)),
-        }
-    }
-}
-
-/// Makes objects forget their owner.
-fn release_dependents(server: &Server, uid: &str, now: Timestamp) {
-    for place in server.store.dependents(uid) {
-        let Some(kind) = server.store.kinds().at(place.shelf) else {
-            continue;
-        };
-        let forgetting = modify(
-            server,
-            kind,
-            &place.key,
-            Edit::Direct,
-            (now, false),
-            |old| {
-                let mut value = old.clone();
-                lifecycle::drop_owners(&mut value, &[uid.to_owned()]);
-                Ok(value)
-            },
-        );
-        if let Err(error) = forgetting {
-            tracing::debug!(%error, "a dependent could not be released");
         }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::fault::FieldError;
 use super::{Kind, names, read};
+use crate::lifecycle::{FOREGROUND, ORPHAN};
 
 /// The most that annotations may take together, in bytes.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
@@ -24,6 +25,17 @@ pub(crate) fn validate_metadata(kind: &Kind, object: &Value) -> Vec<FieldError> 
             finalizer,
             names::qualified(finalizer),
         );
+    }
+    let finalizers = read::texts(metadata, "finalizers");
+    if [ORPHAN, FOREGROUND]
+        .iter()
+        .all(|one| finalizers.contains(one))
+    {
+        errors.push(FieldError::invalid(
+            "metadata.finalizers",
+            &metadata["finalizers"],
+            &format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set"),
+        ));
     }
     errors
 }

@@ -14,7 +14,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -26,8 +26,8 @@ use crate::kinds::{Kind, Registry, Served, Serving};
 use crate::views;
 
 pub(crate) use log::{Event, EventType};
-pub(crate) use object::{Key, Object};
-pub(crate) use owners::Place;
+pub(crate) use object::{Key, Object, Owner};
+pub(crate) use owners::{Place, Standing};
 pub(crate) use selector::{Filter, parse_fields, parse_labels};
 pub(crate) use shelf::{Loan, Snapshot};
 
@@ -96,6 +96,15 @@ pub(crate) enum SnapshotError {
     Expired { oldest: u64 },
     /// That lies in the future.
     Ahead { current: u64 },
+}
+
+/// How much is in a namespace.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Remains {
+    /// Objects by resource and group.
+    pub(crate) resources: BTreeMap<String, usize>,
+    /// Objects by the finalizers that hold them.
+    pub(crate) finalizers: BTreeMap<String, usize>,
 }
 
 /// All objects of the cluster.
@@ -235,15 +244,31 @@ impl Store {
         self.lock().shelf(kind).wake.subscribe()
     }
 
-    /// Objects that may have lost their owners since the last call, at most `most` of them.
+    /// Objects that may have to go or to be let go since the last call, at most `most` of them.
     pub(crate) fn orphans(&self, most: usize) -> Vec<Place> {
         self.lock().owners.take_suspects(most)
     }
 
-    /// Which owners of an object are gone (by uid), and whether any is left.
-    pub(crate) fn lost_owners(&self, place: &Place, object: &Object) -> (Vec<String>, bool) {
+    /// How an object stands with its owners.
+    pub(crate) fn standing(&self, place: &Place, object: &Object) -> Standing {
         let served = self.kinds();
-        self.lock().owners.lost(&served, place, object)
+        self.lock().owners.standing(&served, place, object)
+    }
+
+    /// Whether the deletion of an owner in the foreground has to wait.
+    pub(crate) fn is_blocked(&self, uid: &str) -> bool {
+        self.lock().owners.is_blocked(uid)
+    }
+
+    /// Where the object with this uid is.
+    pub(crate) fn place(&self, uid: &str) -> Option<Place> {
+        self.lock().owners.place(uid)
+    }
+
+    /// Has [`Self::orphans`] give an object once more.
+    pub(crate) fn suspect(&self, place: Place) {
+        self.lock().owners.suspect(place);
+        self.collect.notify_one();
     }
 
     /// The objects that name `uid` as an owner.
@@ -259,6 +284,22 @@ impl Store {
     /// Waits until a terminating namespace may have become empty or a namespace began to go.
     pub(crate) async fn namespace_work(&self) {
         self.namespaces.notified().await;
+    }
+
+    /// Counts what is in a namespace.
+    pub(crate) fn remains(&self, namespace: &str) -> Remains {
+        let (served, mut state) = (self.kinds(), self.lock());
+        let mut remains = Remains::default();
+        for kind in served.stored().filter(|kind| kind.namespaced) {
+            for object in state.shelf(kind).range(namespace) {
+                let resource = format!("{}.{}", kind.plural, kind.group);
+                *remains.resources.entry(resource).or_default() += 1;
+                for finalizer in &object.finalizers {
+                    *remains.finalizers.entry(finalizer.to_string()).or_default() += 1;
+                }
+            }
+        }
+        remains
     }
 
     /// Whether there is anything in a namespace.

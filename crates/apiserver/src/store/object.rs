@@ -45,6 +45,8 @@ pub(crate) struct Owner {
     pub(crate) kind: Box<str>,
     pub(crate) name: Box<str>,
     pub(crate) uid: Box<str>,
+    /// The owner's deletion in the foreground waits for this object.
+    pub(crate) blocks: bool,
 }
 
 /// One revision of one object.
@@ -57,6 +59,7 @@ pub(crate) struct Object {
     /// The values of the kind's selectable fields, in their order.
     pub(crate) fields: Box<[Box<str>]>,
     pub(crate) owners: Box<[Owner]>,
+    pub(crate) finalizers: Box<[Box<str>]>,
     pub(crate) deleting: bool,
     pub(crate) json: Bytes,
     /// Where in the JSON the metadata stands.
@@ -87,7 +90,15 @@ impl Object {
                 kind: text(owner, "/kind").into(),
                 name: text(owner, "/name").into(),
                 uid: text(owner, "/uid").into(),
+                blocks: owner.get("blockOwnerDeletion") == Some(&Value::Bool(true)),
             })
+            .collect();
+        let finalizers = value
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|finalizer| finalizer.as_str().map(Into::into))
             .collect();
         Self {
             key: Key::of(kind, &value),
@@ -96,6 +107,7 @@ impl Object {
             labels,
             fields: kind.selected(&value).into_iter().map(Into::into).collect(),
             owners,
+            finalizers,
             deleting: value.pointer("/metadata/deletionTimestamp").is_some(),
             json,
             metadata,
@@ -121,6 +133,11 @@ impl Object {
             .binary_search_by(|(candidate, _)| candidate.as_ref().cmp(key))
             .ok()
             .map(|at| self.labels[at].1.as_ref())
+    }
+
+    /// Whether it is being deleted and a finalizer of this name still holds it.
+    pub(crate) fn is_held_by(&self, finalizer: &str) -> bool {
+        self.deleting && self.finalizers.iter().any(|one| **one == *finalizer)
     }
 
     /// What the object costs, roughly.

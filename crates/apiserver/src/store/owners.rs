@@ -1,13 +1,15 @@
 //! Who owns whom, by uid, kept up with every change.
 //!
-//! It only points out suspects: objects one of whose owners went, or that named an owner that does
-//! not exist. The collector (`gc`) looks at each and decides.
+//! It only points out suspects: objects one of whose owners went or waits for them, objects that
+//! named an owner that does not exist, and owners that may have nothing left to wait for. The
+//! collector (`gc`) looks at each and decides.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::kinds::Served;
+use crate::lifecycle::{FOREGROUND, ORPHAN};
 
-use super::object::{Key, Object};
+use super::object::{Key, Object, Owner};
 
 /// A shelf (see [`Kind::shelf`]) and a key.
 ///
@@ -18,11 +20,26 @@ pub(crate) struct Place {
     pub(crate) key: Key,
 }
 
+/// How an object stands with its owners.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The uids of owners that do not exist.
+    pub(crate) lost: Vec<String>,
+    /// The uids of owners that wait for the object to go.
+    pub(crate) waiting: Vec<String>,
+    /// Whether an owner is there to stay.
+    pub(crate) kept: bool,
+}
+
 /// The index of owners.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
     alive: HashMap<Box<str>, Place>,
     dependents: BTreeMap<Box<str>, BTreeSet<Place>>,
+    /// How many references hold up the deletion in the foreground of each owner.
+    blocking: HashMap<Box<str>, usize>,
+    /// Who is being deleted in the foreground.
+    waiting: HashSet<Box<str>>,
     suspects: BTreeSet<Place>,
 }
 
@@ -39,22 +56,40 @@ impl Owners {
             self.forget(shelf, old, new.is_none());
         }
         if let Some(new) = new {
-            let place = Place {
-                shelf,
-                key: new.key.clone(),
-            };
-            self.alive.insert(new.uid.clone(), place.clone());
-            for owner in &new.owners {
-                self.dependents
-                    .entry(owner.uid.clone())
-                    .or_default()
-                    .insert(place.clone());
-            }
-            if !self.lost(served, &place, new).0.is_empty() {
-                self.suspects.insert(place);
-            }
+            self.note(served, shelf, new);
         }
         !self.suspects.is_empty()
+    }
+
+    fn note(&mut self, served: &Served, shelf: usize, new: &Object) {
+        let place = Place {
+            shelf,
+            key: new.key.clone(),
+        };
+        self.alive.insert(new.uid.clone(), place.clone());
+        for owner in &new.owners {
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(place.clone());
+            if owner.blocks && owner.uid != new.uid {
+                *self.blocking.entry(owner.uid.clone()).or_default() += 1;
+            }
+        }
+        if new.is_held_by(FOREGROUND) {
+            if self.waiting.insert(new.uid.clone()) {
+                self.suspects.extend(self.dependents(&new.uid));
+            }
+            if !self.is_blocked(&new.uid) {
+                self.suspects.insert(place.clone());
+            }
+        } else {
+            self.waiting.remove(&new.uid);
+        }
+        let standing = self.standing(served, &place, new);
+        if new.is_held_by(ORPHAN) || !standing.lost.is_empty() || !standing.waiting.is_empty() {
+            self.suspects.insert(place);
+        }
     }
 
     fn forget(&mut self, shelf: usize, old: &Object, gone: bool) {
@@ -69,52 +104,92 @@ impl Owners {
                     self.dependents.remove(&owner.uid);
                 }
             }
+            if owner.blocks && owner.uid != old.uid {
+                self.unblock(&owner.uid);
+            }
         }
         if gone {
             self.alive.remove(&old.uid);
+            self.waiting.remove(&old.uid);
             self.suspects.remove(&place);
-            if let Some(places) = self.dependents.get(&old.uid) {
-                self.suspects.extend(places.iter().cloned());
-            }
+            self.suspects.extend(self.dependents(&old.uid));
         }
     }
 
-    /// The uids of owners that do not exist, and whether at least one does.
-    pub(super) fn lost(
-        &self,
-        served: &Served,
-        place: &Place,
-        object: &Object,
-    ) -> (Vec<String>, bool) {
-        let mut lost = Vec::new();
+    /// One reference less holds up an owner's deletion.
+    fn unblock(&mut self, owner: &str) {
+        let Some(count) = self.blocking.get_mut(owner) else {
+            return;
+        };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        self.blocking.remove(owner);
+        if self.waiting.contains(owner)
+            && let Some(place) = self.alive.get(owner)
+        {
+            self.suspects.insert(place.clone());
+        }
+    }
+
+    /// Whether any object holds up the owner's deletion in the foreground.
+    pub(super) fn is_blocked(&self, uid: &str) -> bool {
+        self.blocking.contains_key(uid)
+    }
+
+    /// Where the object with this uid is.
+    pub(super) fn place(&self, uid: &str) -> Option<Place> {
+        self.alive.get(uid).cloned()
+    }
+
+    /// Whether the object with this uid waits for what it owns.
+    pub(super) fn is_waiting(&self, uid: &str) -> bool {
+        self.waiting.contains(uid)
+    }
+
+    /// How an object stands with its owners.
+    pub(super) fn standing(&self, served: &Served, place: &Place, object: &Object) -> Standing {
+        let mut standing = Standing::default();
         for owner in &object.owners {
-            let group = owner
-                .api_version
-                .split_once('/')
-                .map_or("", |(group, _)| group);
-            if !served.knows(group, &owner.kind) {
-                continue; // nobody here can say whether it exists
+            if self.is_waiting(&owner.uid) {
+                standing.waiting.push(owner.uid.to_string());
+            } else if self.is_lost(served, place, owner) {
+                standing.lost.push(owner.uid.to_string());
+            } else {
+                standing.kept = true;
             }
-            let alive = self.alive.get(&owner.uid).is_some_and(|at| {
-                let Some(kind) = served.at(at.shelf) else {
-                    return false;
-                };
+        }
+        standing
+    }
+
+    /// Whether it is certain that there is no such owner.
+    fn is_lost(&self, served: &Served, place: &Place, owner: &Owner) -> bool {
+        let group = owner
+            .api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group);
+        if !served.knows(group, &owner.kind) {
+            return false; // nobody here can say whether it exists
+        }
+        !self.alive.get(&owner.uid).is_some_and(|at| {
+            served.at(at.shelf).is_some_and(|kind| {
                 kind.group == group
                     && kind.kind == owner.kind.as_ref()
                     && at.key.name == owner.name
                     && (!kind.namespaced || at.key.namespace == place.key.namespace)
-            });
-            if !alive {
-                lost.push(owner.uid.to_string());
-            }
-        }
-        let left = lost.len() < object.owners.len();
-        (lost, left)
+            })
+        })
     }
 
     /// The objects that name `uid` as an owner.
     pub(super) fn dependents(&self, uid: &str) -> BTreeSet<Place> {
         self.dependents.get(uid).cloned().unwrap_or_default()
+    }
+
+    /// Has an object looked at again.
+    pub(super) fn suspect(&mut self, place: Place) {
+        self.suspects.insert(place);
     }
 
     /// Takes up to `most` suspects.

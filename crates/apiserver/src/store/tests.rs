@@ -317,10 +317,11 @@ fn objects_are_suspects_when_an_owner_goes_or_never_was() {
     let suspects = store.orphans(9);
     assert_eq!(suspects.len(), 1);
     let object = store.get(kind("configmaps"), &suspects[0].key).unwrap();
-    assert_eq!(
-        store.lost_owners(&suspects[0], &object),
-        (vec!["uid-a".to_owned()], false)
-    );
+    let lost = Standing {
+        lost: vec!["uid-a".to_owned()],
+        ..Standing::default()
+    };
+    assert_eq!(store.standing(&suspects[0], &object), lost);
     // The same name with another uid is another owner.
     put(&store, map("a", json!({})), Change::Create).unwrap();
     put(&store, owned("c", "a", "uid-other"), Change::Create).unwrap();
@@ -330,6 +331,37 @@ fn objects_are_suspects_when_an_owner_goes_or_never_was() {
     foreign["metadata"]["ownerReferences"][0]["apiVersion"] = "example.org/v1".into();
     put(&store, foreign, Change::Create).unwrap();
     assert!(store.orphans(9).is_empty());
+}
+
+#[test]
+fn an_owner_is_a_suspect_when_the_last_that_blocks_it_is_gone() {
+    let store = store();
+    let owner = put(&store, map("a", json!({})), Change::Create).unwrap();
+    let blocking = |name: &str| {
+        let mut value = owned(name, "a", "uid-a");
+        value["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = true.into();
+        value
+    };
+    let one = put(&store, blocking("b"), Change::Create).unwrap();
+    let two = put(&store, blocking("c"), Change::Create).unwrap();
+    put(&store, owned("d", "a", "uid-a"), Change::Create).unwrap();
+    assert!(store.orphans(9).is_empty() && store.is_blocked("uid-a"));
+    let mut marked = owner.value();
+    marked["metadata"]["deletionTimestamp"] = "2026-11-27T14:00:00Z".into();
+    marked["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+    put(&store, marked, Change::Replace(owner.revision)).unwrap();
+    let names = |suspects: Vec<Place>| {
+        let names = suspects.into_iter().map(|place| place.key.name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(store.orphans(9)), ["b", "c", "d"]);
+    put(&store, one.value(), Change::Remove(one.revision)).unwrap();
+    assert!(store.orphans(9).is_empty() && store.is_blocked("uid-a"));
+    let mut unblocking = two.value();
+    unblocking["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = false.into();
+    put(&store, unblocking, Change::Replace(two.revision)).unwrap();
+    assert!(!store.is_blocked("uid-a"));
+    assert_eq!(names(store.orphans(9)), ["a", "c"]);
 }
 
 #[test]

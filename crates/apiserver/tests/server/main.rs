@@ -7,6 +7,7 @@
 )]
 
 mod custom;
+mod deletion;
 mod facts;
 mod flood;
 mod harness;
