@@ -45,6 +45,7 @@ pub(crate) fn parts(kind: &'static Kind) -> Vec<Part> {
     let own = |name, verbs| part(name, kind.group, kind.version, kind.kind, verbs);
     let mut parts = Vec::new();
     match kind.kind {
+        _ if kind.custom.is_some() => {}
         "Pod" => {
             parts.push(part("binding", "", "v1", "Binding", &["create"]));
             parts.push(part("eviction", "policy", "v1", "Eviction", &["create"]));

@@ -122,6 +122,99 @@ fn functions_and_operators_give_what_they_give_upstream() {
     }
 }
 
+const SECTIONS: &str = "self.all(p1, self.all(p2, p1.group == p2.group && p1.kind == p2.kind && p1.name == p2.name ? \
+        ((!has(p1.sectionName) || p1.sectionName == '') == (!has(p2.sectionName) || p2.sectionName == '')) : true))";
+const FILTERS: &str = "(has(self.backendRefs) && size(self.backendRefs) > 0) ? \
+        (!has(self.filters) || self.filters.all(f, !has(f.requestRedirect))): true";
+const PREFIX: &str = "(has(self.filters) && self.filters.exists_one(f, has(f.requestRedirect) && \
+        has(f.requestRedirect.path) && f.requestRedirect.path.type == 'ReplacePrefixMatch' && \
+        has(f.requestRedirect.path.replacePrefixMatch))) ? ((size(self.matches) != 1 || \
+        !has(self.matches[0].path) || self.matches[0].path.type != 'PathPrefix') ? false : true) : true";
+
+/// What the definitions of Gateway API 1.6 and ClusterNetworkPolicy say, one rule of each make.
+#[test]
+fn rules_of_upstream_definitions_are_all_evaluated() {
+    let http = json!([{"name": "a", "port": 80, "protocol": "http"}]);
+    let tls =
+        json!([{"name": "a", "port": 443, "protocol": "HTTPS", "tls": {"mode": "Passthrough"}}]);
+    let no_tls =
+        json!([{"name": "a", "port": 80, "protocol": "Http", "tls": {"mode": "Terminate"}}]);
+    let labels = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$";
+    let wildcard = format!(
+        "self.all(h, h.contains('*') ? (h.startsWith('*.') && h.substring(2).matches('{labels}')) : true)"
+    );
+    let terms: Vec<String> = (0..16)
+        .map(|at| format!("(self.size() > {at} ? self[{at}].matches.size() : 0)"))
+        .collect();
+    let sum = format!("{} <= 128", terms.join(" + "));
+    let rules: Value = (0..3).map(|_| json!({"matches": vec![1; 64]})).collect();
+    let targets = json!([
+        {"group": "", "kind": "Service", "name": "a", "sectionName": "x"},
+        {"group": "", "kind": "Service", "name": "a"},
+    ]);
+    let both = json!({"backendRefs": [{}], "filters": [{"requestRedirect": {}}]});
+    let exact = json!({
+        "matches": [{"path": {"type": "Exact"}}],
+        "filters": [{"requestRedirect": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}}}],
+    });
+    for (rule, good, bad) in [
+        (
+            "self.all(l, l.protocol.matches('(?i)^(HTTP|TCP|UDP)$') ? !has(l.tls) : true)",
+            &http,
+            &no_tls,
+        ),
+        (
+            "self.all(l, (l.protocol.matches('(?i)^HTTPS$') && has(l.tls)) ? (l.tls.mode == '' || l.tls.mode == 'Terminate') : true)",
+            &http,
+            &tls,
+        ),
+        (
+            "self.mode == 'Terminate' ? size(self.certificateRefs) > 0 || size(self.options) > 0 : true",
+            &json!({"mode": "Terminate", "options": {"a": "b"}}),
+            &json!({"mode": "Terminate"}),
+        ),
+        (
+            "self.all(h, !isIP(h))",
+            &json!(["a.b"]),
+            &json!(["10.0.0.1"]),
+        ),
+        (&wildcard, &json!(["*.a.b", "c"]), &json!(["*.-a"])),
+        (&sum, &json!([{"matches": [1]}]), &rules),
+        (SECTIONS, &json!([targets[0]]), &targets),
+        (FILTERS, &json!({"backendRefs": []}), &both),
+        (PREFIX, &json!({}), &exact),
+        (
+            "!(has(self.percent) && has(self.fraction))",
+            &json!({"percent": 1}),
+            &json!({"percent": 1, "fraction": {}}),
+        ),
+        (
+            "!(self.type == \"Hostname\" && (!has(self.hostname) || self.hostname == \"\"))",
+            &json!({"type": "URI"}),
+            &json!({"type": "Hostname"}),
+        ),
+        (
+            "self.all(l1, !has(l1.name) || self.exists_one(l2, has(l2.name) && l1.name == l2.name))",
+            &json!([{}, {"name": "a"}]),
+            &json!([{"name": "a"}, {"name": "a"}]),
+        ),
+        (
+            "self.all(a1, a1.type == 'IPAddress' && has(a1.value) ? self.exists_one(a2, a2.type == a1.type && has(a2.value) && a2.value == a1.value) : true )",
+            &json!([{"type": "IPAddress"}]),
+            &json!([{"type": "IPAddress", "value": "a"}, {"type": "IPAddress", "value": "a"}]),
+        ),
+        (
+            "self.start < self.end",
+            &json!({"start": 1, "end": 2}),
+            &json!({"start": 2, "end": 2}),
+        ),
+    ] {
+        assert_eq!(broken(rule, good, None), None, "{rule}");
+        let told = broken(rule, bad, None).unwrap_or_default();
+        assert!(told.ends_with("no"), "{rule}: {told}");
+    }
+}
+
 #[test]
 fn transitions_look_at_what_was_before() {
     let rule = "self == oldSelf";

@@ -232,7 +232,7 @@ fn validate_names(errors: &mut Vec<FieldError>, object: &Value, of: &Definition)
     }
     if kinds::all()
         .iter()
-        .any(|kind| kind.group == of.group && kind.plural == of.plural)
+        .any(|kind| kind.group == of.group && (kind.plural == of.plural || kind.kind == of.kind))
     {
         errors.push(FieldError::forbidden(
             "spec.group",

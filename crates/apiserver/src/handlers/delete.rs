@@ -152,7 +152,8 @@ pub(crate) fn remove(
     wish: &Wish,
     now: Timestamp,
 ) -> Result<Removed, ApiError> {
-    let eternal = kind.kind == "Namespace" && ETERNAL.contains(&key.name.as_ref());
+    let namespace = kind.kind == "Namespace" && kind.group.is_empty();
+    let eternal = namespace && ETERNAL.contains(&key.name.as_ref());
     if eternal {
         let why = "this namespace may not be deleted";
         return Err(ApiError::forbidden(kind, &key.name, why));

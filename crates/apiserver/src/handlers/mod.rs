@@ -177,7 +177,8 @@ async fn objects(
         now: Timestamp::now(),
         server: Arc::clone(server),
     };
-    if subresource.as_deref() == Some("log") && call.kind.kind == "Pod" {
+    let built_in = call.kind.custom.is_none();
+    if subresource.as_deref() == Some("log") && call.kind.kind == "Pod" && built_in {
         return if read {
             logs::answer(&call).await
         } else {

@@ -16,7 +16,7 @@ use crate::store::Key;
 /// Handles a request for a part of an object.
 pub(crate) fn dispatch(call: &Call, part: &str) -> Answer {
     let pod = call.kind.kind == "Pod" && call.kind.group.is_empty();
-    let namespace = call.kind.kind == "Namespace";
+    let namespace = call.kind.kind == "Namespace" && call.kind.group.is_empty();
     let first = part.split('/').next().unwrap_or(part);
     match (first, call.method.as_str()) {
         ("status", method) if call.kind.has_status && part == first => match method {
@@ -44,10 +44,12 @@ pub(crate) fn dispatch(call: &Call, part: &str) -> Answer {
         {
             Err(ApiError::not_served(&format!("pods/{first}")))
         }
-        ("proxy", _) if matches!(call.kind.plural, "services" | "nodes") => {
+        ("proxy", _)
+            if call.kind.custom.is_none() && matches!(call.kind.plural, "services" | "nodes") =>
+        {
             Err(ApiError::not_served(&format!("{}/proxy", call.kind.plural)))
         }
-        ("token", _) if call.kind.plural == "serviceaccounts" => {
+        ("token", _) if call.kind.plural == "serviceaccounts" && call.kind.custom.is_none() => {
             Err(ApiError::not_served("serviceaccounts/token"))
         }
         _ => Err(ApiError::no_route()),

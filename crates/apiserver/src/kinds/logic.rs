@@ -45,8 +45,10 @@ impl Kind {
 
     /// What whoever writes such an object should know.
     pub(crate) fn warnings(&self, object: &Value) -> Vec<String> {
-        match self.plural {
-            "customresourcedefinitions" => crate::crd::definition::warnings(object),
+        match (self.group, self.kind) {
+            ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+                crate::crd::definition::warnings(object)
+            }
             _ => Vec::new(),
         }
     }

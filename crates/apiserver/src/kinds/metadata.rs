@@ -41,7 +41,9 @@ pub(crate) fn validate_metadata(kind: &Kind, object: &Value) -> Vec<FieldError> 
 }
 
 fn name_rule(kind: &Kind) -> names::Rule {
+    // Only the group tells a custom kind from a built-in one of the same name.
     match kind.kind {
+        _ if kind.custom.is_some() => names::subdomain,
         "Namespace" | "Service" => names::label,
         "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => names::path_segment,
         _ => names::subdomain,

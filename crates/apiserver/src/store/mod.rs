@@ -9,7 +9,6 @@ mod log;
 mod object;
 mod owners;
 mod selector;
-mod sheet;
 mod shelf;
 mod state;
 #[cfg(test)]

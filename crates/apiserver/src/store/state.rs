@@ -14,7 +14,6 @@ use crate::views;
 use super::log::{Event, EventType, Log};
 use super::object::{Key, Object, Shared};
 use super::owners::Owners;
-use super::sheet::Sheet;
 use super::shelf::Shelf;
 use super::{Change, StoreError};
 
@@ -26,7 +25,7 @@ pub(super) struct Effects {
     /// Old Events had to go.
     pub(super) trimmed: bool,
     /// Snapshots that nobody may have any more; their end may be the end of many objects.
-    pub(super) outdated: Vec<Arc<Sheet>>,
+    pub(super) outdated: Vec<Arc<[Shared]>>,
 }
 
 /// Everything that is stored.
@@ -91,13 +90,13 @@ impl State {
     pub(super) fn refresh(&mut self, kind: &'static Kind) {
         let shelf = self.shelf(kind);
         let (mut less, mut more) = (0, 0);
-        shelf.objects.replace_all(|object| {
+        for object in shelf.objects.values_mut() {
             let value = views::to_view(kind, object.value());
             let next = Object::new(kind, value, object.revision);
             less += object.size();
             more += next.size();
-            Arc::new(next)
-        });
+            *object = Arc::new(next);
+        }
         let outdated = shelf.changed();
         self.bytes = self.bytes - less + more;
         drop(outdated);
@@ -216,7 +215,9 @@ impl State {
         if removed {
             shelf.objects.remove(&object.key);
         } else {
-            shelf.objects.insert(Arc::clone(&object));
+            shelf
+                .objects
+                .insert(object.key.clone(), Arc::clone(&object));
         }
         shelf.log.push(Event {
             revision: object.revision,

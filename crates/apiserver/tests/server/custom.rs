@@ -16,7 +16,7 @@ use crate::harness::{Server, eventually, status};
 use crate::objects::from;
 
 /// A definition of Widgets with two versions.
-fn widgets() -> Value {
+pub(crate) fn widgets() -> Value {
     let schema = json!({
         "type": "object",
         "description": "A widget of the example.",
@@ -75,7 +75,7 @@ fn widgets() -> Value {
     })
 }
 
-async fn install(client: &Client, definition: Value) {
+pub(crate) async fn install(client: &Client, definition: Value) {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     let made = definitions
         .create(&PostParams::default(), &from(definition))
@@ -87,18 +87,18 @@ async fn install(client: &Client, definition: Value) {
         .unwrap();
 }
 
-fn api(client: &Client, version: &str) -> Api<DynamicObject> {
+pub(crate) fn api(client: &Client, version: &str) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("example.com", version, "Widget");
     Api::default_namespaced_with(client.clone(), &ApiResource::from_gvk(&kind))
 }
 
-fn widget(name: &str, spec: &Value) -> DynamicObject {
+pub(crate) fn widget(name: &str, spec: &Value) -> DynamicObject {
     from(json!({
         "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": name }, "spec": spec,
     }))
 }
 
-async fn get(server: &Server, path: &str, accept: &str) -> (u16, Value) {
+pub(crate) async fn get(server: &Server, path: &str, accept: &str) -> (u16, Value) {
     let (code, _, body) = server
         .ask("GET", path, &format!("Accept: {accept}\r\n"), b"")
         .await;
@@ -449,54 +449,6 @@ async fn a_definition_may_change_under_its_objects() {
 }
 
 #[tokio::test]
-async fn who_has_a_name_keeps_it_and_rules_that_nobody_knows_are_told() {
-    let server = Server::start().await;
-    let client = server.client().await;
-    install(&client, widgets()).await;
-    let mut other = widgets();
-    other["metadata"]["name"] = "gadgets.example.com".into();
-    other["spec"]["names"] = json!({"plural": "gadgets", "kind": "Gadget", "shortNames": ["wd"]});
-    let rules = json!([{"rule": "quantity(self.size).isGreaterThan(1)"}]);
-    for at in 0..2 {
-        other["spec"]["versions"][at]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] =
-            rules.clone();
-    }
-    other["apiVersion"] = "apiextensions.k8s.io/v1".into();
-    other["kind"] = "CustomResourceDefinition".into();
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    let headers = "Content-Type: application/json\r\n";
-    let (code, head, told) = server
-        .ask("POST", path, headers, other.to_string().as_bytes())
-        .await;
-    assert_eq!(code, 201, "{told}");
-    assert!(head.contains("is not evaluated by this server"), "{head}");
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let why = eventually("the name is refused", async || {
-        let definition = definitions.get("gadgets.example.com").await.unwrap();
-        let conditions = definition.status?.conditions?;
-        conditions
-            .into_iter()
-            .find(|one| one.type_ == "NamesAccepted" && one.status == "False")
-    })
-    .await;
-    assert_eq!(
-        (why.reason.as_deref(), why.message.as_deref()),
-        (Some("ShortNamesConflict"), Some("\"wd\" is already in use"))
-    );
-    definitions
-        .delete("widgets.example.com", &DeleteParams::default())
-        .await
-        .unwrap();
-    await_condition(
-        definitions,
-        "gadgets.example.com",
-        conditions::is_crd_established(),
-    )
-    .await
-    .unwrap();
-}
-
-#[tokio::test]
 async fn a_namespace_and_an_owner_take_custom_objects_with_them() {
     let server = Server::start().await;
     let client = server.client().await;
@@ -546,27 +498,4 @@ async fn a_namespace_and_an_owner_take_custom_objects_with_them() {
         stable.get("owned").await.is_err().then_some(())
     })
     .await;
-}
-
-#[tokio::test]
-async fn servers_of_one_process_know_nothing_of_each_other() {
-    let (one, other) = (Server::start().await, Server::start().await);
-    install(&one.client().await, widgets()).await;
-    let path = "/apis/example.com/v1/namespaces/default/widgets";
-    assert_eq!(get(&one, path, "*/*").await.0, 200);
-    assert_eq!(get(&other, path, "*/*").await.0, 404);
-    install(&other.client().await, widgets()).await;
-    let made = api(&other.client().await, "v1")
-        .create(&PostParams::default(), &widget("a", &json!({"size": 1})))
-        .await;
-    made.unwrap();
-    assert_eq!(
-        api(&one.client().await, "v1")
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .len(),
-        0
-    );
 }

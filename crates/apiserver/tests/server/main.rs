@@ -7,6 +7,7 @@
 )]
 
 mod custom;
+mod custom_names;
 mod deletion;
 mod facts;
 mod flood;
