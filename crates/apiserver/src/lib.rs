@@ -27,6 +27,7 @@ mod logs;
 mod openapi;
 mod patch;
 mod protobuf;
+mod schema;
 mod server;
 mod status;
 mod store;

@@ -3,8 +3,7 @@
 //! A patch turns one JSON document into another and knows nothing of versions or validation. However
 //! it is made, the result is hardly larger or deeper than original and patch together.
 
-mod order;
-pub(crate) mod schema;
+pub(crate) mod order;
 mod strategic;
 
 use json_patch::jsonptr::Pointer;
@@ -12,6 +11,7 @@ use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
 
 use crate::kinds::Kind;
+use crate::schema;
 
 /// The most operations of a JSON patch, as upstream.
 const MAX_OPERATIONS: usize = 10_000;
@@ -82,7 +82,7 @@ pub(crate) fn apply(
             json_patch::merge(&mut result, &patch);
             Ok(result)
         }
-        PatchType::Strategic => strategic::apply(schema::of(kind), original, an_object(patch)?),
+        PatchType::Strategic => strategic::apply(&schema::of(kind), original, an_object(patch)?),
     }
 }
 

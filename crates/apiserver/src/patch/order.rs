@@ -13,7 +13,7 @@ pub(super) fn positions<'a>(ids: impl IntoIterator<Item = &'a String>) -> BTreeM
 }
 
 /// Puts items (with their identities) in order.
-pub(super) fn arrange<T>(items: Vec<(String, T)>, wanted: &[String], before: &[String]) -> Vec<T> {
+pub(crate) fn arrange<T>(items: Vec<(String, T)>, wanted: &[String], before: &[String]) -> Vec<T> {
     let (wanted, before) = (positions(wanted), positions(before));
     let place = |of: &BTreeMap<&str, usize>, id: &str| of.get(id).copied();
     let (mut named, mut others): (Vec<_>, Vec<_>) = items

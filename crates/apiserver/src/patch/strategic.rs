@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use super::order;
-use super::schema::{ANY, Field, Shape, Type};
+use crate::schema::{Field, Shape, Type};
 
 const PATCH: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -168,27 +168,46 @@ fn delete_values(
 fn field(
     old: Option<Value>,
     new: Value,
-    told: Option<&'static Field>,
+    told: Option<&Field>,
     wanted: Option<Value>,
     path: &str,
 ) -> Result<Value, PatchError> {
-    let of = told.map_or(&ANY, |told| told.of);
-    let shape = told.map(|told| told.shape);
-    match (old, new, shape) {
+    let of = told.map_or(Type::nothing(), |told| &told.of);
+    match (old, new, told.map(merged)) {
         (Some(Value::Object(old)), Value::Object(new), _) => {
             object(old, new, of, path).map(Value::Object)
         }
         (None, Value::Object(new), _) => object(Object::new(), new, of, path).map(Value::Object),
-        (Some(Value::Array(old)), Value::Array(new), Some(Shape::Map(keys))) => {
-            keyed(old, new, keys[0], of, wanted, path)
+        (Some(Value::Array(old)), Value::Array(new), Some(Merged::By(key))) => {
+            keyed(old, new, key, of, wanted, path)
         }
-        (None, Value::Array(new), Some(Shape::Map(keys))) => {
-            keyed(Vec::new(), new, keys[0], of, wanted, path)
+        (None, Value::Array(new), Some(Merged::By(key))) => {
+            keyed(Vec::new(), new, key, of, wanted, path)
         }
-        (Some(Value::Array(old)), Value::Array(new), Some(Shape::Set)) => {
+        (Some(Value::Array(old)), Value::Array(new), Some(Merged::United)) => {
             united(old, new, wanted, path)
         }
         (_, new, _) => Ok(clean(new)),
+    }
+}
+
+/// How these patches merge a list.
+enum Merged<'a> {
+    By(&'a str),
+    United,
+    Replaced,
+}
+
+fn merged(field: &Field) -> Merged<'_> {
+    match &field.shape {
+        Shape::Map {
+            keys,
+            patched: true,
+        } => keys
+            .first()
+            .map_or(Merged::Replaced, |key| Merged::By(&key.name)),
+        Shape::Set => Merged::United,
+        Shape::Map { .. } | Shape::Object | Shape::Atomic => Merged::Replaced,
     }
 }
 
@@ -329,10 +348,10 @@ fn reorder(
     path: &str,
 ) -> Result<(), PatchError> {
     let at = below(path, name);
-    let key = match schema.field(name).map(|told| told.shape) {
-        Some(Shape::Map(keys)) => Some(keys[0]),
-        Some(Shape::Set) => None,
-        _ => {
+    let key = match schema.field(name).map(merged) {
+        Some(Merged::By(key)) => Some(key),
+        Some(Merged::United) => None,
+        Some(Merged::Replaced) | None => {
             return Err(fault(
                 &at,
                 "$setElementOrder is for lists that are merged, which this is not",

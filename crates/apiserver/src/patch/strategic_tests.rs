@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::schema;
+use crate::schema;
 use super::*;
 use crate::kinds::{find, samples};
 
 fn patched(group: &str, plural: &str, original: &Value, patch: Value) -> Result<Value, PatchError> {
     apply(
-        schema::of(find(group, "v1", plural).unwrap()),
+        &schema::of(find(group, "v1", plural).unwrap()),
         original,
         patch,
     )
@@ -275,7 +275,7 @@ fn diff(from: &Object, to: &Object, schema: &Type) -> Object {
         match (from.get(name), new) {
             (Some(old), new) if old == new => {}
             (Some(Value::Object(old)), Value::Object(new)) => {
-                let of = schema.field(name).map_or(&ANY, |told| told.of);
+                let of = schema.field(name).map_or(Type::nothing(), |told| &told.of);
                 patch.insert(name.clone(), Value::Object(diff(old, new, of)));
             }
             (Some(Value::Array(_)), Value::Array(_)) if schema.field(name).is_some() => {}
@@ -292,7 +292,7 @@ fn diff_list(patch: &mut Object, name: &str, (old, new): (&[Value], &[Value]), t
         return;
     }
     let order = format!("{ORDER}{name}");
-    let Shape::Map(keys) = told.shape else {
+    let Merged::By(key) = merged(told) else {
         let gone = old
             .iter()
             .filter(|item| !new.contains(item))
@@ -309,7 +309,7 @@ fn diff_list(patch: &mut Object, name: &str, (old, new): (&[Value], &[Value]), t
         );
         return;
     };
-    let key = keys[0];
+    let key = key;
     let same = |a: &Value, b: &Value| a[key] == b[key];
     let mut items: Vec<Value> = new
         .iter()
@@ -321,7 +321,7 @@ fn diff_list(patch: &mut Object, name: &str, (old, new): (&[Value], &[Value]), t
                 .cloned()
                 .unwrap_or_default();
             let new = item.as_object().unwrap();
-            let mut changed = diff(&old, new, told.of);
+            let mut changed = diff(&old, new, &told.of);
             changed.insert(key.to_owned(), item[key].clone());
             if name == "volumes" {
                 changed.insert(RETAIN.to_owned(), new.keys().cloned().collect());
@@ -344,8 +344,8 @@ proptest! {
     #[test]
     fn the_difference_of_two_pods_leads_from_one_to_the_other(from in samples::pod(), to in samples::pod()) {
         let schema = schema::of(find("", "v1", "pods").unwrap());
-        let patch = diff(from.as_object().unwrap(), to.as_object().unwrap(), schema);
-        let result = apply(schema, &from, Value::Object(patch)).unwrap();
+        let patch = diff(from.as_object().unwrap(), to.as_object().unwrap(), &schema);
+        let result = apply(&schema, &from, Value::Object(patch)).unwrap();
         // An emptied list is left out by the typed decoding that follows every patch.
         let decode = crate::decode::typed::<k8s_openapi::api::core::v1::Pod>;
         prop_assert_eq!(decode(result).unwrap().value, to);
