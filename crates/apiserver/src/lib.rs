@@ -24,6 +24,7 @@ mod http;
 mod kinds;
 mod lifecycle;
 mod logs;
+mod managed;
 mod openapi;
 mod patch;
 mod protobuf;

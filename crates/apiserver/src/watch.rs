@@ -108,7 +108,8 @@ fn shown(kind: &'static Kind, seen: EventType, event: &Event) -> Arc<Object> {
     match &event.previous {
         Some(previous) if seen == EventType::Deleted && event.kind != EventType::Deleted => {
             let kind = views::stored_as(kind);
-            Arc::new(Object::new(kind, previous.value(), event.revision))
+            let last = Object::new(kind, previous.value(), event.revision);
+            Arc::new(last.managed_by(previous.managers.clone()))
         }
         _ => Arc::clone(&event.object),
     }

@@ -5,7 +5,7 @@
 //! shelf. How many there may be is bounded, so nobody can use up the memory by changing definitions.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use super::prune;
 use super::schema::Schema;
 use crate::decode::{self, DecodeError, Decoded};
 use crate::kinds::{FieldError, Kind, Selectable, all, read};
+use crate::schema::{Type, of_structural};
 
 /// The most resources of all definitions of a process.
 const MOST_SHELVES: usize = 1024;
@@ -43,6 +44,8 @@ pub(crate) struct Custom {
     beginning: String,
     list_kind: String,
     schema: Schema,
+    /// How the fields of its objects are merged.
+    merging: Arc<Type>,
     has_status: bool,
     scale: Option<Scale>,
     columns: Vec<Column>,
@@ -79,6 +82,11 @@ impl Custom {
     /// Where the parts of a Scale stand.
     pub(crate) fn scale(&self) -> Option<&Scale> {
         self.scale.as_ref()
+    }
+
+    /// How the fields of its objects are merged.
+    pub(crate) fn merging(&self) -> Arc<Type> {
+        Arc::clone(&self.merging)
     }
 
     /// See [`Kind::decode`].
@@ -289,6 +297,7 @@ fn custom(definition: &Definition, version: &Version, shelf: usize) -> Custom {
         beginning: format!("{{\"apiVersion\":\"{}\",", api_version(&version.name)),
         list_kind: definition.list_kind.clone(),
         schema: version.compile().0,
+        merging: of_structural(version.schema()),
         has_status: version.has_status(),
         scale,
         columns: parsed.collect(),

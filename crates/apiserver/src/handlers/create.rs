@@ -6,13 +6,15 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Answer, Call, wrap};
+use super::{Answer, Call, Edit, author, wrap};
 use crate::http;
 use crate::kinds::{self, Kind};
 use crate::lifecycle::{self, meta};
+use crate::managed::{self, Identity, Managers};
+use crate::schema;
 use crate::server::Server;
 use crate::status::ApiError;
-use crate::store::{Change, Object, StoreError};
+use crate::store::{Change, Draft, Object, StoreError};
 use crate::views;
 
 /// How often a generated name is drawn again when it is taken.
@@ -38,6 +40,14 @@ impl FieldValidation {
             Some(other) => Err(ApiError::bad_request(format!(
                 "fieldValidation={other}: must be Ignore, Warn or Strict"
             ))),
+        }
+    }
+
+    /// The same if it is strict, else nothing at all.
+    pub(crate) fn if_strict(self) -> Self {
+        match self {
+            Self::Strict => self,
+            Self::Ignore | Self::Warn => Self::Ignore,
         }
     }
 
@@ -82,7 +92,7 @@ impl FieldValidation {
     }
 }
 
-fn check_type(kind: &Kind, value: &Value) -> Result<(), ApiError> {
+pub(super) fn check_type(kind: &Kind, value: &Value) -> Result<(), ApiError> {
     let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or("");
     let wanted = wrap::api_version(kind);
     if field("kind").is_empty() || field("apiVersion").is_empty() {
@@ -132,11 +142,22 @@ pub(crate) fn create(call: &Call) -> Answer {
             "resourceVersion should not be set on objects to be created",
         ));
     }
-    let object = insert(&call.server, call.kind, value, call.now, call.dry)?;
+    let author = author::updater(call, "")?;
+    let (origin, when) = (Origin::Made(&author), (call.now, call.dry));
+    let object = insert_as(&call.server, call.kind, value, origin, when)?;
     Ok(http::with_warnings(call.show(201, &object)?, &warnings))
 }
 
-/// Makes a decoded object, as a request or the server itself wants it.
+/// Where a new object comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// Somebody made it and owns what is in it.
+    Made(&'a Identity),
+    /// Somebody applied it; these are its managers.
+    Applied(&'a Managers),
+}
+
+/// Makes a decoded object as the server itself wants it.
 pub(crate) fn insert(
     server: &Server,
     kind: &'static Kind,
@@ -144,14 +165,26 @@ pub(crate) fn insert(
     now: Timestamp,
     dry: bool,
 ) -> Result<Arc<Object>, ApiError> {
+    let author = author::server(kind);
+    insert_as(server, kind, value, Origin::Made(&author), (now, dry))
+}
+
+/// Makes a decoded object, as a request or the server itself wants it.
+pub(crate) fn insert_as(
+    server: &Server,
+    kind: &'static Kind,
+    value: Value,
+    origin: Origin<'_>,
+    (now, dry): (Timestamp, bool),
+) -> Result<Arc<Object>, ApiError> {
     let prefix = meta(&value, "generateName").to_owned();
     if !meta(&value, "name").is_empty() || prefix.is_empty() {
-        return place(server, kind, prepared(kind, value, now), now, dry);
+        return place(server, kind, prepared(kind, value, origin, now), now, dry);
     }
     for draw in 1.. {
         let mut named = value.clone();
         lifecycle::metadata(&mut named).insert("name".into(), generate(&prefix).into());
-        match place(server, kind, prepared(kind, named, now), now, dry) {
+        match place(server, kind, prepared(kind, named, origin, now), now, dry) {
             Err(error) if error.reason == "AlreadyExists" && draw < DRAWS => {}
             outcome => return outcome,
         }
@@ -160,17 +193,29 @@ pub(crate) fn insert(
 }
 
 /// The object with all that its author left out; its name is settled, since defaults may quote it.
-fn prepared(kind: &Kind, mut value: Value, now: Timestamp) -> Value {
+fn prepared(
+    kind: &Kind,
+    mut value: Value,
+    origin: Origin<'_>,
+    now: Timestamp,
+) -> (Value, Managers) {
     kind.default(&mut value);
+    let managers = match origin {
+        Origin::Made(author) => {
+            let part = author::part(kind, Edit::Main);
+            managed::created(&value, &schema::of(kind), part, author, now)
+        }
+        Origin::Applied(managers) => managers.clone(),
+    };
     kind.on_create(&mut value);
     lifecycle::prepare_new(kind, &mut value, Uuid::new_v4().to_string(), now);
-    value
+    (value, managers)
 }
 
 fn place(
     server: &Server,
     kind: &'static Kind,
-    mut value: Value,
+    (mut value, managers): (Value, Managers),
     now: Timestamp,
     dry: bool,
 ) -> Result<Arc<Object>, ApiError> {
@@ -193,7 +238,10 @@ fn place(
         .store
         .commit(
             kind,
-            views::to_stored(kind, value),
+            Draft {
+                value: views::to_stored(kind, value),
+                managers: Some(managers),
+            },
             Change::Create,
             now,
             dry,

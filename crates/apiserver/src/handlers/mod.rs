@@ -2,6 +2,8 @@
 //!
 //! Handlers are synchronous over the store; only bodies and log files are awaited, here.
 
+mod apply;
+mod author;
 mod bootstrap;
 mod create;
 mod delete;
@@ -50,6 +52,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     pub(crate) dry: bool,
     pub(crate) now: Timestamp,
+    /// What the client calls itself.
+    pub(crate) agent: String,
 }
 
 impl Call {
@@ -161,6 +165,7 @@ async fn objects(
     };
     let subresource = target.subresource.clone();
     let call = Call {
+        agent: author::agent(&head.headers),
         method: head.method,
         kind: target.kind,
         namespace: target.namespace,

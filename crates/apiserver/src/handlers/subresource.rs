@@ -4,10 +4,10 @@
 use serde_json::{Value, json};
 
 use super::create::FieldValidation;
-use super::update::{read_patch, replace};
-use super::{Answer, Call, Edit, delete, modify, update};
+use super::update::{modify_as, read_patch, replace};
+use super::{Answer, Call, Edit, apply, author, delete, modify, update};
 use crate::crd::custom::Custom;
-use crate::http;
+use crate::http::{self, ContentType};
 use crate::kinds::{self, FieldError, Kind, read};
 use crate::lifecycle::{self, meta, seconds};
 use crate::status::ApiError;
@@ -84,7 +84,7 @@ fn selector_text(selector: Option<&Value>) -> String {
 }
 
 /// What a Scale shows of an object.
-struct ScaleParts {
+pub(super) struct ScaleParts {
     wanted: Value,
     actual: Value,
     selector: String,
@@ -112,7 +112,7 @@ impl ScaleParts {
         }
     }
 
-    fn set(kind: &Kind, object: &mut Value, replicas: i64) {
+    pub(super) fn set(kind: &Kind, object: &mut Value, replicas: i64) {
         let fields = match kind.custom.and_then(Custom::scale) {
             Some(scale) => scale.wanted.fields().unwrap_or_default(),
             None => vec!["spec", "replicas"],
@@ -200,6 +200,10 @@ fn put_scale(call: &Call) -> Answer {
 }
 
 fn patch_scale(call: &Call) -> Answer {
+    if call.content == ContentType::Apply {
+        let object = apply::apply_scale(call)?;
+        return Ok(http::json(200, &scale_of(call.kind, &object.value())));
+    }
     let (patch_kind, patch) = read_patch(call)?;
     let named = patch.pointer("/metadata/resourceVersion").is_some();
     write_scale(call, |old| {
@@ -213,13 +217,15 @@ fn patch_scale(call: &Call) -> Answer {
 
 fn write_scale(call: &Call, scale: impl Fn(&Value) -> Result<Value, ApiError>) -> Answer {
     let when = (call.now, call.dry);
-    let object = modify(
+    let author = author::updater(call, "scale")?;
+    let hand = (Edit::Main, Some(&author));
+    let object = modify_as(
         &call.server,
         call.kind,
         &call.key(),
-        Edit::Main,
+        hand,
         when,
-        |old| scaled(call, old, &scale(old)?),
+        |_, old| scaled(call, old, &scale(old)?).map(Into::into),
     )?;
     Ok(http::json(200, &scale_of(call.kind, &object.value())))
 }

@@ -1,20 +1,23 @@
 //! PUT and PATCH, and the one way in which objects are changed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::create::{FieldValidation, settle_namespace};
-use super::{Answer, Call};
+use super::{Answer, Call, apply, author};
 use crate::alloc;
 use crate::http::{self, ContentType, unsupported};
 use crate::kinds::{self, Kind};
 use crate::lifecycle::{self, meta};
+use crate::managed::{self, Identity, Managers};
 use crate::patch::{self, PatchError, PatchType};
+use crate::schema;
 use crate::server::Server;
 use crate::status::ApiError;
-use crate::store::{Change, Key, Object, StoreError};
+use crate::store::{Change, Draft, Key, Object, StoreError};
 use crate::views;
 
 /// What a change may touch.
@@ -28,7 +31,7 @@ pub(crate) enum Edit {
     Direct,
 }
 
-/// Changes an object: `change` gets its current state and gives the next.
+/// Changes an object: `change` gets its current state and gives the next; nobody owns what changes.
 ///
 /// If somebody else changes the object meanwhile, `change` is asked again with the newer state,
 /// unless the state that it gives names the resourceVersion that it is based on.
@@ -37,8 +40,22 @@ pub(crate) fn modify(
     kind: &'static Kind,
     key: &Key,
     edit: Edit,
-    (now, dry): (Timestamp, bool),
+    when: (Timestamp, bool),
     mut change: impl FnMut(&Value) -> Result<Value, ApiError>,
+) -> Result<Arc<Object>, ApiError> {
+    modify_as(server, kind, key, (edit, None), when, |_, old| {
+        change(old).map(Draft::from)
+    })
+}
+
+/// The same for somebody who owns what changes, or for who knows the managers that come of it.
+pub(crate) fn modify_as(
+    server: &Server,
+    kind: &'static Kind,
+    key: &Key,
+    (edit, author): (Edit, Option<&Identity>),
+    (now, dry): (Timestamp, bool),
+    mut change: impl FnMut(&Object, &Value) -> Result<Draft, ApiError>,
 ) -> Result<Arc<Object>, ApiError> {
     loop {
         let current = server
@@ -46,14 +63,25 @@ pub(crate) fn modify(
             .get(kind, key)
             .ok_or_else(|| ApiError::not_found(kind, &key.name))?;
         let old = views::to_view(kind, current.value());
-        let mut new = change(&old)?;
+        let draft = change(&current, &old)?;
+        let mut new = draft.value;
+        let given = managed::take(&mut new);
         check_identity(kind, &current, &new)?;
         apply_rules(kind, edit, &mut new, &old)?;
+        let managers = match (draft.managers, author) {
+            (Some(managers), _) => managers,
+            (None, Some(author)) => {
+                let before = managers_before(&current.managers, author, given.as_ref());
+                let part = author::part(kind, edit);
+                managed::updated(&before, (&old, &new), &schema::of(kind), part, author, now)
+            }
+            (None, None) => current.managers.clone(),
+        };
         let claim = match edit {
             Edit::Main => Some(server.services.claim(kind, &mut new, Some(&old))?),
             Edit::Status | Edit::Direct => None,
         };
-        if new == old {
+        if new == old && managers == current.managers {
             return Ok(current);
         }
         let change = if lifecycle::is_finished(kind, &new) {
@@ -61,8 +89,11 @@ pub(crate) fn modify(
         } else {
             Change::Replace(current.revision)
         };
-        let new = views::to_stored(kind, new);
-        match server.store.commit(kind, new, change, now, dry) {
+        let draft = Draft {
+            value: views::to_stored(kind, new),
+            managers: Some(managers),
+        };
+        match server.store.commit(kind, draft, change, now, dry) {
             Ok(object) => {
                 if !dry {
                     if let Some(claim) = claim {
@@ -77,6 +108,14 @@ pub(crate) fn modify(
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(ApiError::store(kind, &key.name, &error)),
         }
+    }
+}
+
+/// Managers can be given with the object itself, not with a part of it.
+fn managers_before(current: &Managers, author: &Identity, given: Option<&Value>) -> Managers {
+    match author.subresource.is_empty() {
+        true => managed::given(current, given),
+        false => current.clone(),
     }
 }
 
@@ -145,8 +184,10 @@ pub(crate) fn replace(call: &Call, edit: Edit) -> Answer {
     let mut value = FieldValidation::of(call)?.decode(call.kind, value, &mut warnings)?;
     settle_namespace(call, &mut value)?;
     let when = (call.now, call.dry);
-    let object = modify(&call.server, call.kind, &call.key(), edit, when, |_| {
-        Ok(value.clone())
+    let author = author::updater(call, subresource(edit))?;
+    let hand = (edit, Some(&author));
+    let object = modify_as(&call.server, call.kind, &call.key(), hand, when, |_, _| {
+        Ok(value.clone().into())
     })?;
     Ok(http::with_warnings(call.show(200, &object)?, &warnings))
 }
@@ -165,15 +206,6 @@ pub(crate) fn read_patch(call: &Call) -> Result<(PatchKind, Value), ApiError> {
             return Err(unsupported(&[PATCHES[0], PATCHES[1]]));
         }
         ContentType::StrategicPatch => PatchKind::Strategic,
-        ContentType::Apply => {
-            let mut refusal = unsupported(&PATCHES);
-            refusal.message = format!(
-                "server-side apply is not implemented by this server (use kubectl apply without \
-                 --server-side); {}",
-                refusal.message
-            );
-            return Err(refusal);
-        }
         _ => return Err(unsupported(&PATCHES)),
     };
     let patch = serde_json::from_slice(&call.body)
@@ -181,10 +213,11 @@ pub(crate) fn read_patch(call: &Call) -> Result<(PatchKind, Value), ApiError> {
     Ok((kind, patch))
 }
 
-const PATCHES: [&str; 3] = [
+const PATCHES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
 
 /// [`PatchType`], which is used up by each attempt.
@@ -218,34 +251,58 @@ impl PatchKind {
     }
 }
 
+fn subresource(edit: Edit) -> &'static str {
+    match edit {
+        Edit::Status => "status",
+        Edit::Main | Edit::Direct => "",
+    }
+}
+
 /// PATCH of the whole object or its status.
 pub(crate) fn patch_part(call: &Call, edit: Edit) -> Answer {
+    if call.content == ContentType::Apply {
+        return apply::apply(call, edit);
+    }
+    let author = author::updater(call, subresource(edit))?;
     let (patch_kind, patch) = read_patch(call)?;
     let validation = FieldValidation::of(call)?;
-    let named = patch_kind_names_revision(patch_kind, &patch);
+    let named = names(patch_kind, &patch, "resourceVersion");
+    let manages = names(patch_kind, &patch, "managedFields");
     let mut warnings = Vec::new();
     let when = (call.now, call.dry);
-    let object = modify(&call.server, call.kind, &call.key(), edit, when, |old| {
-        let patched = patch_kind.apply(call.kind, old, patch.clone())?;
+    let hand = (edit, Some(&author));
+    let key = call.key();
+    let object = modify_as(&call.server, call.kind, &key, hand, when, |current, old| {
+        let mut base = Cow::Borrowed(old);
+        if manages {
+            let managers = current.managers.value();
+            lifecycle::metadata(base.to_mut()).insert("managedFields".into(), managers);
+        }
+        let patched = patch_kind.apply(call.kind, &base, patch.clone())?;
         let mut value = validation.decode(call.kind, patched, &mut warnings)?;
         if !named {
             // It came from the current state, not from the client: no precondition.
             lifecycle::metadata(&mut value).remove("resourceVersion");
         }
-        Ok(value)
+        Ok(value.into())
     })?;
     Ok(http::with_warnings(call.show(200, &object)?, &warnings))
 }
 
-fn patch_kind_names_revision(kind: PatchKind, patch: &Value) -> bool {
+/// Whether a patch speaks of a field of the metadata.
+fn names(kind: PatchKind, patch: &Value, field: &str) -> bool {
     match kind {
         PatchKind::Merge | PatchKind::Strategic => {
-            patch.pointer("/metadata/resourceVersion").is_some()
+            let metadata = patch.get("metadata");
+            metadata.is_some_and(|metadata| metadata.get(field).is_some())
         }
         PatchKind::Json => patch.as_array().is_some_and(|steps| {
-            steps
-                .iter()
-                .any(|step| step["path"] == "/metadata/resourceVersion")
+            steps.iter().any(|step| {
+                let path = step.get("path").and_then(Value::as_str).unwrap_or("");
+                let rest = path.strip_prefix("/metadata/");
+                let rest = rest.and_then(|rest| rest.strip_prefix(field));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
         }),
     }
 }

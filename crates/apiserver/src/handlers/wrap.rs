@@ -42,7 +42,7 @@ pub(crate) fn include(query: &Query) -> Result<IncludeObject, ApiError> {
 fn partial(object: &Object) -> Bytes {
     let parts: [&[u8]; 3] = [
         br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#,
-        object.metadata(),
+        &object.metadata(),
         b"}",
     ];
     parts.concat().into()
@@ -51,9 +51,10 @@ fn partial(object: &Object) -> Bytes {
 /// The object as its kind shows it.
 fn whole(kind: &'static Kind, object: &Object) -> Bytes {
     if views::differs(kind, &object.json) {
-        Bytes::from(views::to_view(kind, object.value()).to_string())
+        let value = serde_json::from_slice(&object.whole()).unwrap_or_default();
+        Bytes::from(views::to_view(kind, value).to_string())
     } else {
-        object.json.clone()
+        object.whole()
     }
 }
 

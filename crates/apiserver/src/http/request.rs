@@ -147,7 +147,7 @@ pub(crate) fn content_type(headers: &HeaderMap) -> ContentType {
         Some("application/json-patch+json") => ContentType::JsonPatch,
         Some("application/merge-patch+json") => ContentType::MergePatch,
         Some("application/strategic-merge-patch+json") => ContentType::StrategicPatch,
-        Some(other) if other.starts_with("application/apply-patch+") => ContentType::Apply,
+        Some("application/apply-patch+yaml") => ContentType::Apply,
         Some(_) => ContentType::Other,
     }
 }

@@ -10,6 +10,7 @@ use crate::crd;
 use crate::handlers::wrap::api_version;
 use crate::kinds::{Kind, Served};
 use crate::protobuf::schema::{self, Field, Message, Shape, Type};
+use crate::schema::{Fact, Shape as ListShape, of_message};
 
 /// What `kubectl explain` says of a kind.
 const DESCRIPTION: &str = "This server publishes the names and types of fields, without words \
@@ -48,18 +49,58 @@ fn property(field: &Field) -> Value {
     }
 }
 
+/// How a field is merged, in the extensions that clients go by.
+fn merging(fact: &Fact, schema: &mut Value) {
+    let list = schema["type"] == "array";
+    let strategy = match (&fact.shape, fact.retain) {
+        (Some(ListShape::Map { patched: true, .. }), true) => Some("merge,retainKeys"),
+        (Some(ListShape::Set | ListShape::Map { patched: true, .. }), _) => Some("merge"),
+        (_, true) => Some("retainKeys"),
+        _ => None,
+    };
+    if let Some(strategy) = strategy {
+        schema["x-kubernetes-patch-strategy"] = strategy.into();
+    }
+    match &fact.shape {
+        Some(ListShape::Map { keys, patched }) => {
+            let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
+            if *patched {
+                schema["x-kubernetes-patch-merge-key"] = names.first().copied().into();
+            }
+            schema["x-kubernetes-list-type"] = "map".into();
+            schema["x-kubernetes-list-map-keys"] = names.into();
+        }
+        Some(ListShape::Set) => schema["x-kubernetes-list-type"] = "set".into(),
+        Some(ListShape::Atomic) => schema["x-kubernetes-map-type"] = "atomic".into(),
+        _ if list => schema["x-kubernetes-list-type"] = "atomic".into(),
+        _ => {}
+    }
+}
+
+/// A reference takes nothing beside it.
+fn with_merging(fact: Option<&Fact>, mut schema: Value) -> Value {
+    let fact = fact.cloned().unwrap_or_default();
+    if schema.get("$ref").is_some() && (fact.retain || fact.shape.is_some()) {
+        schema = json!({ "allOf": [schema] });
+    }
+    merging(&fact, &mut schema);
+    schema
+}
+
 /// Writes the properties of a message and names the messages that these lead to.
-fn properties(message: &Message, into: &mut Value, found: &mut Vec<&'static str>) {
+fn properties((name, message): (&str, &Message), into: &mut Value, found: &mut Vec<&'static str>) {
+    let facts = of_message(name);
     for field in message.fields.values() {
         let inner = match &field.kind {
             Type::Message(name) => schema::entry(name),
             _ => None,
         };
         match inner {
-            Some((_, inner)) if field.name == "*" => properties(inner, into, found),
+            Some(inner) if field.name == "*" => properties(inner, into, found),
             _ => {
                 found.extend(inner.map(|(name, _)| name));
-                into[&field.name] = property(field);
+                let fact = facts.and_then(|facts| facts.get(field.name.as_str()));
+                into[&field.name] = with_merging(fact, property(field));
             }
         }
     }
@@ -81,7 +122,7 @@ pub(super) fn of(served: &Served, kinds: &[&Kind]) -> Value {
         };
         let mut fields =
             json!({ "apiVersion": { "type": "string" }, "kind": { "type": "string" } });
-        properties(message, &mut fields, &mut waiting);
+        properties((name, message), &mut fields, &mut waiting);
         seen.insert(name);
         schemas[published(name)] = json!({
             "type": "object",
@@ -100,8 +141,12 @@ pub(super) fn of(served: &Served, kinds: &[&Kind]) -> Value {
             continue;
         };
         let mut fields = json!({});
-        properties(message, &mut fields, &mut waiting);
-        schemas[published(name)] = json!({ "type": "object", "properties": fields });
+        properties((name, message), &mut fields, &mut waiting);
+        let mut schema = json!({ "type": "object", "properties": fields });
+        if of_message(name).is_some_and(|facts| facts.contains_key("-")) {
+            schema["x-kubernetes-map-type"] = "atomic".into();
+        }
+        schemas[published(name)] = schema;
     }
     schemas
 }
@@ -142,6 +187,18 @@ mod tests {
         );
         let spec = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"];
         assert_eq!(spec["containers"]["type"], "array");
+        assert_eq!(
+            spec["containers"]["x-kubernetes-list-map-keys"],
+            json!(["name"])
+        );
+        assert_eq!(
+            spec["volumes"]["x-kubernetes-patch-strategy"],
+            "merge,retainKeys"
+        );
+        assert_eq!(spec["volumes"]["x-kubernetes-patch-merge-key"], "name");
+        assert_eq!(spec["tolerations"]["x-kubernetes-list-type"], "atomic");
+        let reference = &schemas["io.k8s.api.core.v1.LocalObjectReference"];
+        assert_eq!(reference["x-kubernetes-map-type"], "atomic");
         assert_eq!(
             spec["nodeSelector"]["additionalProperties"]["type"],
             "string"

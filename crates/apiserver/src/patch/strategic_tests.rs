@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::schema;
 use super::*;
 use crate::kinds::{find, samples};
+use crate::schema;
 
 fn patched(group: &str, plural: &str, original: &Value, patch: Value) -> Result<Value, PatchError> {
     apply(

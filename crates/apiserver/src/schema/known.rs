@@ -87,6 +87,19 @@ pub(super) fn of_kind(kind: &Kind) -> Arc<Type> {
     of
 }
 
+/// The metadata of every object.
+pub(super) fn metadata() -> Field {
+    let mut of = Type::default();
+    if let Some((name, message)) = messages::entry("meta.ObjectMeta") {
+        fill(&mut of, name, message, &mut vec![name]);
+    }
+    Field {
+        shape: Shape::Object,
+        of: Arc::new(of),
+        always: true,
+    }
+}
+
 fn make(kind: &Kind) -> Type {
     let mut of = Type::default();
     if let Some((name, message)) = messages::entry_of(&api_version(kind), kind.kind) {
@@ -142,9 +155,7 @@ fn told(
     let merged = occurs == messages::Shape::One || matches!(shape, Shape::Map { .. });
     let of = match inner {
         Some((name, _)) if merged && atomic(name) => Arc::clone(Type::whole()),
-        Some((name, message))
-            if merged && shape != Shape::Atomic && !within.contains(&name) =>
-        {
+        Some((name, message)) if merged && shape != Shape::Atomic && !within.contains(&name) => {
             let mut of = Type::default();
             within.push(name);
             fill(&mut of, name, message, within);

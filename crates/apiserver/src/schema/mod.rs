@@ -18,7 +18,6 @@ use serde_json::Value;
 use crate::kinds::Kind;
 
 pub(crate) use known::{Fact, of_message};
-#[expect(unused_imports, reason = "custom resources have no schema of their own yet")]
 pub(crate) use structural::read as of_structural;
 
 /// What is told of an object's fields.
@@ -117,7 +116,10 @@ impl Field {
 
 /// The type of a kind's objects.
 pub(crate) fn of(kind: &Kind) -> Arc<Type> {
-    known::of_kind(kind)
+    match kind.custom {
+        Some(custom) => custom.merging(),
+        None => known::of_kind(kind),
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +167,10 @@ mod tests {
             let of = of(kind);
             let metadata = of.field("metadata").unwrap();
             assert!(metadata.always, "{kind:?}");
-            assert_eq!(keys(&metadata.of.field("ownerReferences").unwrap().shape), ["uid"]);
+            assert_eq!(
+                keys(&metadata.of.field("ownerReferences").unwrap().shape),
+                ["uid"]
+            );
             assert!(Arc::ptr_eq(&of, &super::of(kind)), "{kind:?} is made once");
         }
     }

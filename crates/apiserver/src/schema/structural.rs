@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Field, ListKey, Shape, Type};
+use super::{Field, ListKey, Shape, Type, known};
 
 /// How deep schemas are followed; deeper objects are merged field by field and lists are atomic.
 const MAX_DEPTH: usize = 64;
 
 /// Reads an `openAPIV3Schema`; the metadata is that of every object.
-pub(crate) fn read(schema: &Value, metadata: &Type) -> Arc<Type> {
+pub(crate) fn read(schema: &Value) -> Arc<Type> {
     let mut of = object(schema, MAX_DEPTH);
-    let told = metadata.field("metadata").cloned();
-    of.fields.extend(told.map(|told| ("metadata".into(), told)));
+    of.fields.insert("metadata".into(), known::metadata());
     Arc::new(of)
 }
 
@@ -31,7 +30,9 @@ fn object(schema: &Value, depth: usize) -> Type {
         .flatten()
         .map(|(name, schema)| (name.as_str().into(), field(schema, depth)))
         .filter(|(_, field)| !field.tells_nothing());
-    let rest = schema.get("additionalProperties").filter(|rest| rest.is_object());
+    let rest = schema
+        .get("additionalProperties")
+        .filter(|rest| rest.is_object());
     Type {
         fields: fields.collect(),
         rest: rest.map(|rest| Box::new(field(rest, depth))),
@@ -66,7 +67,9 @@ fn field(schema: &Value, depth: usize) -> Field {
 }
 
 fn keys(schema: &Value, items: &Value) -> Box<[ListKey]> {
-    let names = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+    let names = schema
+        .get("x-kubernetes-list-map-keys")
+        .and_then(Value::as_array);
     let names = names.into_iter().flatten().filter_map(Value::as_str);
     let default = |name: &str| {
         let property = items.get("properties")?.get(name)?;
@@ -85,9 +88,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kinds::find;
-    use crate::schema;
-
     #[test]
     fn a_structural_schema_tells_what_its_extensions_say() {
         let listeners = json!({
@@ -107,9 +107,14 @@ mod tests {
                 "table": {"type": "object", "additionalProperties": {"type": "object"}},
                 "text": {"type": "string"},
             }}}}),
-            &schema::of(find("", "v1", "configmaps").unwrap()),
         );
-        assert!(of.field("metadata").unwrap().of.field("finalizers").is_some());
+        assert!(
+            of.field("metadata")
+                .unwrap()
+                .of
+                .field("finalizers")
+                .is_some()
+        );
         let spec = of.field("spec").unwrap();
         assert!(!spec.always, "a custom resource's spec may be absent");
         let Shape::Map { keys, .. } = &spec.of.field("listeners").unwrap().shape else {
@@ -131,6 +136,6 @@ mod tests {
         for _ in 0..500 {
             schema = json!({"type": "object", "properties": {"a": schema}});
         }
-        read(&schema, &Type::default());
+        read(&schema);
     }
 }

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::Limits;
 use crate::kinds::{Kind, Registry, Served, Serving};
+use crate::managed::Managers;
 use crate::views;
 
 pub(crate) use log::{Event, EventType};
@@ -58,6 +59,24 @@ pub(crate) enum StoreError {
     /// All objects together are too large.
     #[error("the store is full ({limit} bytes)")]
     Full { limit: usize },
+}
+
+/// The next state of an object.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// The object without its managers.
+    pub(crate) value: Value,
+    /// Who manages its fields; if not said, those who did before.
+    pub(crate) managers: Option<Managers>,
+}
+
+impl From<Value> for Draft {
+    fn from(value: Value) -> Self {
+        Self {
+            value,
+            managers: None,
+        }
+    }
 }
 
 /// What to do with an object.
@@ -173,11 +192,11 @@ impl Store {
 
     /// Makes one change; with `dry` everything is checked and nothing kept.
     ///
-    /// A removal writes `value` as the object's last state.
+    /// A removal writes the draft as the object's last state.
     pub(crate) fn commit(
         &self,
         kind: &'static Kind,
-        value: Value,
+        draft: impl Into<Draft>,
         change: Change,
         now: Timestamp,
         dry: bool,
@@ -186,7 +205,7 @@ impl Store {
         let mut state = self.lock();
         // Under the lock: what comes after a definition began to go would be left over.
         let served = self.kinds();
-        let (object, effects) = state.commit(&served, kind, value, change, now, dry)?;
+        let (object, effects) = state.commit(&served, kind, draft.into(), change, now, dry)?;
         let (revision, wake) = (state.revision, state.shelf(kind).wake.clone());
         drop(state);
         if !dry {

@@ -3,6 +3,7 @@
 //! Revisions never change; a new one takes the place of the old. The rest of the object stays
 //! bytes until a handler has to change it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::kinds::Kind;
+use crate::managed::Managers;
 
 /// Namespace (empty for cluster-wide objects) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +63,10 @@ pub(crate) struct Object {
     pub(crate) owners: Box<[Owner]>,
     pub(crate) finalizers: Box<[Box<str>]>,
     pub(crate) deleting: bool,
+    /// The whole object but for its `managedFields`.
     pub(crate) json: Bytes,
+    /// Who manages its fields.
+    pub(crate) managers: Managers,
     /// Where in the JSON the metadata stands.
     metadata: Range<usize>,
 }
@@ -110,8 +115,14 @@ impl Object {
             finalizers,
             deleting: value.pointer("/metadata/deletionTimestamp").is_some(),
             json,
+            managers: Managers::default(),
             metadata,
         }
+    }
+
+    /// The same object with these managers.
+    pub(crate) fn managed_by(self, managers: Managers) -> Self {
+        Self { managers, ..self }
     }
 
     /// The whole object.
@@ -119,12 +130,35 @@ impl Object {
         serde_json::from_slice(&self.json).expect("the store holds only JSON that it wrote itself")
     }
 
-    /// The JSON of the metadata.
-    pub(crate) fn metadata(&self) -> &[u8] {
-        match self.metadata.is_empty() {
-            true => b"null",
-            false => &self.json[self.metadata.clone()],
+    /// The JSON of the whole object, with its managers.
+    pub(crate) fn whole(&self) -> Bytes {
+        if self.managers.is_empty() || self.metadata.len() <= 2 {
+            return self.json.clone();
         }
+        self.with_managers(0..self.json.len()).into()
+    }
+
+    /// The JSON of the metadata, with the managers.
+    pub(crate) fn metadata(&self) -> Cow<'_, [u8]> {
+        match self.metadata.len() {
+            0 => Cow::Borrowed(b"null"),
+            length if length <= 2 || self.managers.is_empty() => {
+                Cow::Borrowed(&self.json[self.metadata.clone()])
+            }
+            _ => Cow::Owned(self.with_managers(self.metadata.clone())),
+        }
+    }
+
+    /// A part of the JSON that holds the metadata; the managers become its first field.
+    fn with_managers(&self, part: Range<usize>) -> Vec<u8> {
+        let at = self.metadata.start + 1;
+        let mut json = Vec::with_capacity(part.len() + self.managers.size());
+        json.extend_from_slice(&self.json[part.start..at]);
+        json.extend_from_slice(b"\"managedFields\":");
+        self.managers.write(&mut json);
+        json.push(b',');
+        json.extend_from_slice(&self.json[at..part.end]);
+        json
     }
 
     /// A label's value.
@@ -142,7 +176,7 @@ impl Object {
 
     /// What the object costs, roughly.
     pub(crate) fn size(&self) -> usize {
-        self.json.len()
+        self.json.len() + self.managers.size()
     }
 }
 

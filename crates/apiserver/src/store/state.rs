@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::config::Limits;
@@ -15,7 +14,7 @@ use super::log::{Event, EventType, Log};
 use super::object::{Key, Object, Shared};
 use super::owners::Owners;
 use super::shelf::Shelf;
-use super::{Change, StoreError};
+use super::{Change, Draft, StoreError};
 
 /// What a change means to the background tasks.
 #[derive(Debug, Default)]
@@ -115,12 +114,12 @@ impl State {
         &mut self,
         served: &Served,
         kind: &'static Kind,
-        value: Value,
+        draft: Draft,
         change: Change,
         now: Timestamp,
         dry: bool,
     ) -> Result<(Shared, Effects), StoreError> {
-        let key = Key::of(kind, &value);
+        let key = Key::of(kind, &draft.value);
         let old = self.shelf(kind).objects.get(&key).cloned();
         if change == Change::Create && !served.takes(kind.shelf()) {
             return Err(StoreError::NotServed);
@@ -131,7 +130,11 @@ impl State {
         } else {
             self.revision + 1
         };
-        let object = Arc::new(Object::new(kind, value, revision));
+        let managers = draft.managers.unwrap_or_else(|| {
+            let old = old.as_ref();
+            old.map(|old| old.managers.clone()).unwrap_or_default()
+        });
+        let object = Arc::new(Object::new(kind, draft.value, revision).managed_by(managers));
         if !matches!(change, Change::Remove(_)) {
             self.check_size(&object, old.as_deref())?;
         }
@@ -269,7 +272,7 @@ impl State {
             let removal = Change::Remove(revision);
             // It is there at this revision, so the removal cannot be refused.
             let value = object.value();
-            let _removed = self.commit(served, event_kind(), value, removal, now, false);
+            let _removed = self.commit(served, event_kind(), value.into(), removal, now, false);
         }
     }
 

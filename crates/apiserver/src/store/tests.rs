@@ -227,10 +227,13 @@ fn a_selector_has_a_bounded_number_of_conditions() {
 fn the_metadata_is_found_in_the_json() {
     let value = json!({ "a\"": { "metadata": 1 }, "metadata": { "name": "n" }, "z": 1 });
     let object = Object::new(kind("configmaps"), value, 7);
-    assert_eq!(object.metadata(), br#"{"name":"n","resourceVersion":"7"}"#);
+    assert_eq!(
+        &*object.metadata(),
+        br#"{"name":"n","resourceVersion":"7"}"#
+    );
     assert_eq!(object.value()["a\""]["metadata"], 1);
     let none = Object::new(kind("configmaps"), json!({}), 7);
-    assert_eq!(none.metadata(), b"null");
+    assert_eq!(&*none.metadata(), b"null");
 }
 
 #[test]
