@@ -4,8 +4,8 @@
 //! kube-rs and the real `kubectl`. Everything that differs from kind to kind is one declarative
 //! entry in `kinds`; the rest of the crate is generic machinery over JSON.
 //!
-//! It is not a Kubernetes control plane: no persistence, no RBAC, no admission webhooks, no
-//! server-side apply. What it does not do, it refuses with a clear `Status`.
+//! It is not a Kubernetes control plane: no persistence, no RBAC, no admission webhooks.
+//! What it does not do, it refuses with a clear `Status`.
 
 mod alloc;
 mod audit;

@@ -6,6 +6,7 @@
     reason = "a test's helpers may panic as the test itself"
 )]
 
+mod applying;
 mod custom;
 mod custom_names;
 mod deletion;

@@ -140,13 +140,6 @@ async fn all_three_patches_work_and_count_generations() {
     let labelled = all.get("a").await.unwrap();
     assert_eq!(labelled.metadata.generation, patched.metadata.generation);
     assert_eq!(labelled.metadata.labels.unwrap()["x"], "y");
-    let apply = "Content-Type: application/apply-patch+yaml\r\n";
-    let (code, _, answer) = server.ask("PATCH", path, apply, b"{}").await;
-    assert_eq!(code, 415);
-    assert!(
-        answer.contains("server-side apply is not implemented"),
-        "{answer}"
-    );
     for broken in [&b"{"[..], b"[]]", b"[{\"op\":\"nope\"}]", b"7"] {
         let (code, _, answer) = server.ask("PATCH", path, json_patch, broken).await;
         assert!(code == 400 || code == 422, "{code} {answer}");
