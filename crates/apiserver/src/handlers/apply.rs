@@ -131,12 +131,8 @@ impl Wish {
 
 fn parse(call: &Call) -> Result<Value, ApiError> {
     // JSON is YAML, but its own reader is stricter and faster.
-    let json = call.body.trim_ascii_start().starts_with(b"{");
-    let content = match json {
-        true => ContentType::Json,
-        false => ContentType::Yaml,
-    };
-    http::decode_object(content, &call.body)
+    http::decode_object(ContentType::Json, &call.body)
+        .or_else(|_| http::decode_object(ContentType::Yaml, &call.body))
 }
 
 /// The configuration in canonical form, with nothing but what its author wrote.

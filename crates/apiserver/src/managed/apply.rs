@@ -84,16 +84,13 @@ fn known(wish: &Apply<'_>, live: &Value, managers: &Managers) -> Vec<Manager> {
     }
     let mut fields = compare(&Value::Object(Map::new()), live, wish.of).added;
     Part::All.keep(&mut fields);
-    vec![Manager {
-        identity: Identity {
-            applies: false,
-            manager: BEFORE.into(),
-            api_version: wish.author.api_version.clone(),
-            subresource: "".into(),
-        },
-        fields,
-        time: Some(wish.now.as_second()),
-    }]
+    let before = Identity {
+        applies: false,
+        manager: BEFORE.into(),
+        api_version: wish.author.api_version.clone(),
+        subresource: "".into(),
+    };
+    vec![Manager::new(before, fields, Some(wish.now.as_second()))]
 }
 
 /// Takes out what the author wanted before, wants no more, and nobody else owns.
@@ -124,8 +121,8 @@ fn settle(
         .filter(|one| !one.identity.is(wish.author))
     {
         let mut taken = other.fields.common(&touched);
-        other.fields.subtract(&taken);
-        other.fields.subtract(&changes.removed);
+        other.subtract(&taken);
+        other.subtract(&changes.removed);
         if let Some(legacy) = &legacy {
             taken.subtract(legacy);
         }
@@ -189,9 +186,9 @@ fn keep_last_applied(merged: &mut Value, wish: &Apply<'_>, live: &Value) {
 /// Writes down what the author owns now.
 fn claim(managers: &mut Vec<Manager>, wish: &Apply<'_>, wanted: Set, moved: bool) {
     let own = own(managers, wish.author);
-    own.identity = wish.author.clone();
-    own.fields = wanted;
-    if moved || own.time.is_none() {
-        own.time = Some(wish.now.as_second());
-    }
+    let time = match own.time {
+        Some(time) if !moved => time,
+        _ => wish.now.as_second(),
+    };
+    *own = Manager::new(wish.author.clone(), wanted, Some(time));
 }

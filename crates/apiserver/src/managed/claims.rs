@@ -57,6 +57,32 @@ pub(super) struct Manager {
     pub(super) identity: Identity,
     pub(super) fields: Set,
     pub(super) time: Option<i64>,
+    /// What is kept of it, as long as identity and fields stay what they were.
+    kept: Option<Arc<Claim>>,
+}
+
+impl Manager {
+    /// A manager that was not there before.
+    pub(super) fn new(identity: Identity, fields: Set, time: Option<i64>) -> Self {
+        Self {
+            identity,
+            fields,
+            time,
+            kept: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, more: &Set) {
+        if self.fields.add(more) {
+            self.kept = None;
+        }
+    }
+
+    pub(super) fn subtract(&mut self, less: &Set) {
+        if self.fields.subtract(less) {
+            self.kept = None;
+        }
+    }
 }
 
 /// Claims that objects share. Those that nobody has any more go when there are twice as many as were
@@ -110,12 +136,10 @@ impl Managers {
     pub(super) fn open(&self) -> Vec<Manager> {
         let open = |entry: &Entry| Manager {
             identity: entry.claim.identity.clone(),
-            // The text was written by this module.
             fields: serde_json::from_str(&entry.claim.fields)
-                .ok()
-                .and_then(|fields: Value| Set::read(&fields).ok())
-                .unwrap_or_default(),
+                .expect("the text was written by this module"),
             time: entry.time,
+            kept: Some(Arc::clone(&entry.claim)),
         };
         self.entries().iter().map(open).collect()
     }
@@ -132,16 +156,16 @@ impl Managers {
                 .cmp(&place(b))
                 .then_with(|| a.identity.cmp(&b.identity))
         });
-        let entry = |manager: Manager| {
-            let mut fields = String::new();
-            manager.fields.write(&mut fields);
-            Entry {
-                claim: share(Claim {
+        let entry = |manager: Manager| Entry {
+            claim: manager.kept.unwrap_or_else(|| {
+                let mut fields = String::new();
+                manager.fields.write(&mut fields);
+                share(Claim {
                     identity: manager.identity,
                     fields: fields.into(),
-                }),
-                time: manager.time,
-            }
+                })
+            }),
+            time: manager.time,
         };
         Self(Some(managers.into_iter().map(entry).collect()))
     }
@@ -211,16 +235,18 @@ fn read_entry(entry: &Value) -> Result<Manager, String> {
     }
     let time = text("time").parse::<Timestamp>().ok();
     let fields = entry.get("fieldsV1").filter(|fields| !fields.is_null());
-    Ok(Manager {
-        identity: Identity {
-            applies,
-            manager: text("manager").into(),
-            api_version: text("apiVersion").into(),
-            subresource: text("subresource").into(),
-        },
-        fields: fields.map_or_else(|| Ok(Set::default()), Set::read)?,
-        time: time.map(Timestamp::as_second),
-    })
+    let fields = fields.map_or_else(|| Ok(Set::default()), Set::read)?;
+    let identity = Identity {
+        applies,
+        manager: text("manager").into(),
+        api_version: text("apiVersion").into(),
+        subresource: text("subresource").into(),
+    };
+    Ok(Manager::new(
+        identity,
+        fields,
+        time.map(Timestamp::as_second),
+    ))
 }
 
 #[cfg(test)]

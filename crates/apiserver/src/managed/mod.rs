@@ -138,11 +138,8 @@ pub(crate) fn created(
 ) -> Managers {
     let nothing = Value::Object(Map::new());
     let fields = part.changes(&nothing, new, of).added;
-    Managers::close(vec![Manager {
-        identity: author.clone(),
-        fields,
-        time: Some(now.as_second()),
-    }])
+    let author = Manager::new(author.clone(), fields, Some(now.as_second()));
+    Managers::close(vec![author])
 }
 
 /// The managers after an update (rule 1).
@@ -164,13 +161,13 @@ pub(crate) fn updated(
     let mut managers = before.open();
     for manager in managers.iter_mut().filter(|one| !one.identity.is(author)) {
         for set in changes.sets() {
-            manager.fields.subtract(set);
+            manager.subtract(set);
         }
     }
     let own = own(&mut managers, author);
-    own.fields.add(&changes.added);
-    own.fields.add(&changes.modified);
-    own.fields.subtract(&changes.removed);
+    own.add(&changes.added);
+    own.add(&changes.modified);
+    own.subtract(&changes.removed);
     own.time = Some(now.as_second());
     cap(&mut managers);
     Managers::close(managers)
@@ -180,11 +177,7 @@ pub(crate) fn updated(
 fn own<'a>(managers: &'a mut Vec<Manager>, author: &Identity) -> &'a mut Manager {
     let at = managers.iter().position(|one| one.identity.is(author));
     let at = at.unwrap_or_else(|| {
-        managers.push(Manager {
-            identity: author.clone(),
-            fields: Set::default(),
-            time: None,
-        });
+        managers.push(Manager::new(author.clone(), Set::default(), None));
         managers.len() - 1
     });
     &mut managers[at]
@@ -214,7 +207,7 @@ fn cap(managers: &mut Vec<Manager>) {
         };
         let known = managers.iter().any(|one| one.identity.is(&ancient));
         let into = own(managers, &ancient);
-        into.fields.add(&old.fields);
+        into.add(&old.fields);
         into.time = into.time.max(old.time);
         // The first one only changes its name.
         excess -= usize::from(known);

@@ -6,12 +6,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::schema::{Shape, Type};
 
 /// How deep a set may be, as a request's JSON.
 const MAX_DEPTH: usize = 128;
+/// How deep a set is written, so that everybody can read it.
+const MAX_WRITTEN: usize = 100;
 
 /// The fields at and below one place.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -61,23 +65,35 @@ impl Set {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Gives whether that adds anything.
+    pub(super) fn add(&mut self, other: &Self) -> bool {
+        let mut grows = other.member && !self.member;
         self.member |= other.member;
         for (step, below) in &other.children {
-            self.children.entry(step.clone()).or_default().add(below);
+            match self.children.get_mut(step) {
+                Some(mine) => grows |= mine.add(below),
+                None => {
+                    grows = true;
+                    self.children.insert(step.clone(), below.clone());
+                }
+            }
         }
+        grows
     }
 
-    pub(super) fn subtract(&mut self, other: &Self) {
+    /// Gives whether that takes anything.
+    pub(super) fn subtract(&mut self, other: &Self) -> bool {
+        let mut shrinks = other.member && self.member;
         self.member &= !other.member;
         for (step, below) in &other.children {
             if let Some(mine) = self.children.get_mut(step) {
-                mine.subtract(below);
+                shrinks |= mine.subtract(below);
                 if mine.is_empty() {
                     self.children.remove(step);
                 }
             }
         }
+        shrinks
     }
 
     pub(super) fn common(&self, other: &Self) -> Self {
@@ -137,8 +153,16 @@ impl Set {
         }
     }
 
-    /// Writes the set as `FieldsV1`.
+    /// Writes the set as `FieldsV1`; what lies very deep is owned as a whole.
     pub(super) fn write(&self, text: &mut String) {
+        self.write_at(text, 0);
+    }
+
+    fn write_at(&self, text: &mut String, depth: usize) {
+        if depth >= MAX_WRITTEN {
+            text.push_str("{}");
+            return;
+        }
         text.push('{');
         let mut first = true;
         if self.member && !self.children.is_empty() {
@@ -152,7 +176,7 @@ impl Set {
             first = false;
             // Writing to memory does not fail.
             let _written = write!(text, "{}:", Value::from(step.as_ref()));
-            below.write(text);
+            below.write_at(text, depth + 1);
         }
         text.push('}');
     }
@@ -185,6 +209,37 @@ impl Set {
             }
         }
         Ok(set)
+    }
+}
+
+/// Reads what [`Set::write`] wrote, without a detour.
+impl<'de> Deserialize<'de> for Set {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Steps;
+
+        impl<'de> Visitor<'de> for Steps {
+            type Value = Set;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a set of fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Set, A::Error> {
+                let (mut set, mut steps) = (Set::default(), 0);
+                while let Some((step, below)) = map.next_entry::<Box<str>, Set>()? {
+                    steps += 1;
+                    if &*step == "." {
+                        set.member = true;
+                    } else {
+                        set.children.insert(step, below);
+                    }
+                }
+                set.member |= steps == 0;
+                Ok(set)
+            }
+        }
+
+        deserializer.deserialize_map(Steps)
     }
 }
 
@@ -265,6 +320,21 @@ mod tests {
             deep = json!({"f:a": deep});
         }
         assert!(Set::read(&deep).is_err());
+        let mut deep = Set::default();
+        for _ in 0..1000 {
+            let mut above = Set::default();
+            above.attach(
+                "f:a",
+                Set {
+                    member: true,
+                    ..deep
+                },
+            );
+            deep = above;
+        }
+        let mut text = String::new();
+        deep.write(&mut text);
+        assert!(serde_json::from_str::<Set>(&text).is_ok());
     }
 
     #[test]

@@ -93,17 +93,10 @@ pub(super) fn compare(old: &Value, new: &Value, of: &Type) -> Changes {
 }
 
 fn fields(changes: &mut Changes, old: Option<&Value>, new: Option<&Value>, of: &Type) {
-    let names = |value: Option<&Value>| {
-        let fields = value.and_then(Value::as_object);
-        fields
-            .into_iter()
-            .flat_map(|fields| fields.keys().cloned())
-            .collect::<Vec<_>>()
-    };
-    let all: BTreeSet<String> = names(old).into_iter().chain(names(new)).collect();
+    let all: BTreeSet<&String> = names(old).chain(names(new)).collect();
     for name in all {
-        let told = of.field(&name);
-        let (before, after) = (child(old, &name), child(new, &name));
+        let told = of.field(name);
+        let (before, after) = (child(old, name), child(new, name));
         if before == after {
             continue;
         }
@@ -111,8 +104,15 @@ fn fields(changes: &mut Changes, old: Option<&Value>, new: Option<&Value>, of: &
         let before = usual(before, after, always && old.is_some());
         let after = usual(after, before.as_deref(), always && new.is_some());
         let below = differ(before.as_deref(), after.as_deref(), told);
-        changes.attach(&format!("f:{name}"), below);
+        if !below.is_empty() {
+            changes.attach(&format!("f:{name}"), below);
+        }
     }
+}
+
+fn names(value: Option<&Value>) -> impl Iterator<Item = &String> {
+    let fields = value.and_then(Value::as_object);
+    fields.into_iter().flat_map(Map::keys)
 }
 
 fn child<'a>(value: Option<&'a Value>, name: &str) -> Option<&'a Value> {

@@ -142,7 +142,7 @@ async fn every_way_of_writing_is_written_down() {
             "patcher Update status"
         ]
     );
-    assert_eq!(now.spec.unwrap().replicas, Some(3));
+    assert_eq!(now.spec.replicas, Some(3));
     assert!(
         fields(&now.metadata, "creator")["f:spec"]
             .get("f:replicas")
@@ -155,7 +155,7 @@ async fn every_way_of_writing_is_written_down() {
         .await
         .unwrap();
     assert_eq!(applied.status.unwrap().ready_replicas, Some(1));
-    assert_eq!(applied.spec.unwrap().paused, None);
+    assert_eq!(applied.spec.paused, None);
     assert_eq!(
         fields(&applied.metadata, "keeper"),
         json!({"f:status": {"f:readyReplicas": {}}})
