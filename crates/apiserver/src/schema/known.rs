@@ -105,7 +105,8 @@ fn make(kind: &Kind) -> Type {
     if let Some((name, message)) = messages::entry_of(&api_version(kind), kind.kind) {
         fill(&mut of, name, message, &mut vec![name]);
     }
-    for name in ["metadata", "spec", "status"] {
+    of.fields.insert("metadata".into(), metadata());
+    for name in ["spec", "status"] {
         let field = of.fields.entry(name.into()).or_insert_with(|| Field {
             shape: Shape::Object,
             of: Arc::clone(Type::nothing()),
