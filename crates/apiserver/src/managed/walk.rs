@@ -51,7 +51,7 @@ fn parts<'a>(value: &Value, shape: &'a Shape, of: &'a Type) -> Parts<'a> {
     }
 }
 
-fn told<'a>(told: Option<&'a Field>) -> (&'a Shape, &'a Type) {
+fn told(told: Option<&Field>) -> (&Shape, &Type) {
     told.map_or((&Shape::Object, Type::nothing()), |told| {
         (&told.shape, &told.of)
     })

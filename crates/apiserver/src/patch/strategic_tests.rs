@@ -309,7 +309,6 @@ fn diff_list(patch: &mut Object, name: &str, (old, new): (&[Value], &[Value]), t
         );
         return;
     };
-    let key = key;
     let same = |a: &Value, b: &Value| a[key] == b[key];
     let mut items: Vec<Value> = new
         .iter()
