@@ -90,6 +90,25 @@ fn kubectl_and_helm_bring_it_change_it_and_take_it_away() {
     let same = |line: &&str| line.ends_with("unchanged") || line.contains("disruptionbudget");
     let changed = again.lines().find(|line| !same(line));
     assert_eq!(changed, None, "{again}");
+    // Nodes of a lab have neither the image nor such volumes: the agent's Pod is there, and waits.
+    let agents = "app.kubernetes.io/component=agent";
+    let reason = "jsonpath={.items[*].status.initContainerStatuses[*].state.waiting.reason}";
+    let pods = [
+        "-n",
+        "seaway-system",
+        "get",
+        "pods",
+        "-l",
+        agents,
+        "-o",
+        reason,
+    ];
+    eventually("the agent's Pod waits", LIMIT, || {
+        match lab.kubectl(&pods).trim() {
+            "CreateContainerConfigError" | "ErrImagePull" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
     // What is in the namespace goes with it, and may be gone when its turn comes.
     lab.kubectl(&["delete", "--ignore-not-found", "-f", &manifest]);
     nothing_is_left(&lab);

@@ -1,5 +1,6 @@
 //! All loops against the real embedded API server; nodes are played.
 
+mod daemons;
 mod election;
 mod harness;
 mod network;
