@@ -245,6 +245,12 @@ pub struct Capability {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub struct Int64Value {
+    #[prost(int64, tag = "1")]
+    pub value: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub struct LinuxContainerSecurityContext {
     #[prost(message, optional, tag = "1")]
     pub capabilities: Option<Capability>,
@@ -252,10 +258,14 @@ pub struct LinuxContainerSecurityContext {
     pub privileged: bool,
     #[prost(message, optional, tag = "3")]
     pub namespace_options: Option<NamespaceOption>,
+    #[prost(message, optional, tag = "5")]
+    pub run_as_user: Option<Int64Value>,
     #[prost(bool, tag = "7")]
     pub readonly_rootfs: bool,
     #[prost(bool, tag = "11")]
     pub no_new_privs: bool,
+    #[prost(message, optional, tag = "12")]
+    pub run_as_group: Option<Int64Value>,
     #[prost(string, repeated, tag = "13")]
     pub masked_paths: Vec<String>,
     #[prost(string, repeated, tag = "14")]

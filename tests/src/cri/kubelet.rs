@@ -1,5 +1,5 @@
 //! What a kubelet makes of a Pod template: the words of the container runtime interface for the fields
-//! that Seaway's DaemonSet has. What is not known here is refused, so that nothing is left out.
+//! that Seaway's workloads have. What is not known here is refused, so that nothing is left out.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::api::{
-    Capability, ContainerConfig, ContainerMetadata, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount, NamespaceOption,
-    PodSandboxConfig, SecurityProfile,
+    Capability, ContainerConfig, ContainerMetadata, ImageSpec, Int64Value, KeyValue,
+    LinuxContainerConfig, LinuxContainerSecurityContext, LinuxSandboxSecurityContext, Mount,
+    NamespaceOption, PodSandboxConfig, SecurityProfile,
 };
 use super::{Host, Sandbox};
 
@@ -46,6 +46,8 @@ pub struct Template {
     pub spec: Value,
     /// The `data` of the ConfigMap that its `envFrom` names.
     pub config: Value,
+    /// The Pod's name.
+    pub name: String,
     /// The Pod's namespace.
     pub namespace: String,
     /// The node's name.
@@ -54,9 +56,9 @@ pub struct Template {
 
 impl Template {
     /// The sandbox that a kubelet asks for.
-    pub fn sandbox(&self, host: &Host, name: &str) -> PodSandboxConfig {
+    pub fn sandbox(&self, host: &Host) -> PodSandboxConfig {
         assert_eq!(self.spec["hostNetwork"], true, "the only kind known here");
-        let mut config = Sandbox::config(host, name);
+        let mut config = Sandbox::config(host, &self.name);
         config.hostname.clear();
         if let Some(metadata) = &mut config.metadata {
             self.namespace.clone_into(&mut metadata.namespace);
@@ -113,8 +115,17 @@ impl Template {
     fn mount(&self, host: &Host, mount: &Value) -> Mount {
         let volumes = self.spec["volumes"].as_array().expect("a list");
         let volume = volumes.iter().find(|v| v["name"] == mount["name"]);
-        let source = &volume.expect("a volume of this name")["hostPath"];
-        let path = source["path"].as_str().expect("a hostPath");
+        let volume = volume.expect("a volume of this name");
+        let source = &volume["hostPath"];
+        let own = format!("/run/volumes/{}/{}", self.name, volume["name"]);
+        let path = match volume["emptyDir"].is_object() {
+            true => own.replace('"', ""),
+            false => source["path"].as_str().expect("a hostPath").to_owned(),
+        };
+        if volume["emptyDir"].is_object() {
+            // Whoever a container runs as may write there.
+            host.machine.run(&format!("mkdir -p -m 0777 {path}"));
+        }
         if source["type"] == "DirectoryOrCreate" {
             host.machine.run(&format!("mkdir -p {path}"));
         }
@@ -126,7 +137,7 @@ impl Template {
         };
         Mount {
             container_path: mount["mountPath"].as_str().expect("a path").to_owned(),
-            host_path: path.to_owned(),
+            host_path: path,
             readonly: mount["readOnly"] == true,
             propagation,
         }
@@ -147,6 +158,7 @@ impl Template {
             let value = match field.as_str() {
                 None => variable["value"].as_str().expect("a value"),
                 Some("spec.nodeName") => &self.node,
+                Some("metadata.name") => &self.name,
                 Some("metadata.namespace") => &self.namespace,
                 Some(other) => panic!("{other} is not known here"),
             };
@@ -162,6 +174,11 @@ impl Template {
                 .map(|item| item.as_str().expect("text").to_owned())
                 .collect()
         };
+        let own_or_pods = |field: &str| {
+            let of_pod = &self.spec["securityContext"][field];
+            let value = context[field].as_i64().or(of_pod.as_i64());
+            value.map(|value| Int64Value { value })
+        };
         assert_ne!(context["privileged"], true);
         LinuxContainerSecurityContext {
             capabilities: Some(Capability {
@@ -170,6 +187,8 @@ impl Template {
             }),
             privileged: false,
             namespace_options: Some(namespaces()),
+            run_as_user: own_or_pods("runAsUser"),
+            run_as_group: own_or_pods("runAsGroup"),
             readonly_rootfs: context["readOnlyRootFilesystem"] == true,
             no_new_privs: context["allowPrivilegeEscalation"] == false,
             masked_paths: MASKED.map(str::to_owned).to_vec(),

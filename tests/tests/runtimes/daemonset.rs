@@ -27,8 +27,8 @@ fn k15_the_daemonset_makes_a_node_ready_and_is_replaced_without_loss() {
     host.import("k8s.io", &image());
     let api = ApiServer::start(&site.net);
     api.register(&site.net);
-    let template = template();
-    let pod = Sandbox::try_run(host, template.sandbox(host, "seaway-agent"))
+    let template = template("DaemonSet", "seaway-agent");
+    let pod = Sandbox::try_run(host, template.sandbox(host))
         .unwrap_or_else(|refusal| panic!("{refusal}"));
     assert!(pod.addresses.is_empty(), "hostNetwork: {pod:?}");
 
@@ -104,8 +104,8 @@ fn exited(container: &Container) -> Result<ContainerStatus, String> {
     }
 }
 
-/// What `seaway install` prints for a cluster without kube-proxy.
-fn template() -> Template {
+/// The Pods of a workload that `seaway install` prints for a cluster without kube-proxy.
+pub(crate) fn template(kind: &str, name: &str) -> Template {
     let output = Command::new(binary("seaway"))
         .args(["install", "--set"])
         .arg(format!("apiServers=https://{SERVERS}"))
@@ -122,15 +122,16 @@ fn template() -> Template {
         found.unwrap_or_else(|| panic!("no {kind}")).clone()
     };
     Template {
-        spec: find("DaemonSet")["spec"]["template"]["spec"].clone(),
+        spec: find(kind)["spec"]["template"]["spec"].clone(),
         config: find("ConfigMap")["data"].clone(),
+        name: name.to_owned(),
         namespace: "seaway-system".to_owned(),
         node: "node1".to_owned(),
     }
 }
 
 /// The image of the binaries under test, made as the one that users get.
-fn image() -> std::path::PathBuf {
+pub(crate) fn image() -> std::path::PathBuf {
     let path = Path::new("/run/image/seaway.tar");
     let binary = binary("seaway");
     let output = Command::new(std::env::var_os("CARGO").expect("cargo runs the tests"))

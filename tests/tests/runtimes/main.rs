@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panic")]
 
 mod callers;
+mod controllers;
 mod crowd;
 mod daemonset;
 mod readiness;
