@@ -50,7 +50,13 @@ const LAYERS: &[(&str, Below)] = &[
     ),
     (
         "seaway-lab",
-        Below::Only(&["seaway-model", "seaway-kernel", "seaway-cni", "seaway-api"]),
+        Below::Only(&[
+            "seaway-model",
+            "seaway-kernel",
+            "seaway-cni",
+            "seaway-api",
+            "seaway-deploy",
+        ]),
     ),
     ("seaway", Below::Anything),
     (

@@ -32,6 +32,7 @@ fn main() -> Outcome {
         advertise: vec![([192, 0, 2, 1], address.port()).into()],
         pod_logs: Some(directory.join("pods")),
         namespaces: Vec::new(),
+        objects: None,
         audit_log: None,
         limits: Limits::default(),
     };

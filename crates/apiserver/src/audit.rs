@@ -96,7 +96,7 @@ impl Entry {
 }
 
 /// The verb, as RBAC names it.
-fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
+pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
     match (method.as_str(), target.name.is_some()) {
         ("GET", _) if query.flag("watch") == Some(true) => "watch",
         ("GET", true) => "get",

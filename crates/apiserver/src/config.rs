@@ -30,6 +30,8 @@ pub struct Config {
     pub pod_logs: Option<PathBuf>,
     /// Namespaces that are there from the start, besides Kubernetes' own.
     pub namespaces: Vec<String>,
+    /// Objects that are there from the start: a `List` as JSON or YAML, Namespaces before what is in them.
+    pub objects: Option<PathBuf>,
     /// Where requests for objects are told of, a line of JSON each; nowhere when `None`.
     pub audit_log: Option<PathBuf>,
     /// What clients may cost.

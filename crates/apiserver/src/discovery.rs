@@ -7,9 +7,9 @@ use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
-use crate::handlers::wrap::api_version;
 use crate::http::{self, Body};
 use crate::kinds::{Kind, Served};
+use crate::reviews::{self, Review};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// What can be done with every kind.
@@ -52,6 +52,10 @@ pub(crate) fn parts(kind: &'static Kind) -> Vec<Part> {
             parts.push(own("log", &["get"]));
         }
         "Namespace" => parts.push(own("finalize", &["update"])),
+        "ServiceAccount" => {
+            let group = "authentication.k8s.io";
+            parts.push(part("token", group, "v1", "TokenRequest", &["create"]));
+        }
         _ => {}
     }
     if kind.has_scale {
@@ -70,6 +74,11 @@ fn group_versions(served: &Served) -> Vec<(&'static str, &'static str)> {
     for kind in served.all() {
         if !found.contains(&(kind.group, kind.version)) {
             found.push((kind.group, kind.version));
+        }
+    }
+    for review in &reviews::ALL {
+        if !found.contains(&(review.group, reviews::VERSION)) {
+            found.push((review.group, reviews::VERSION));
         }
     }
     found
@@ -177,11 +186,26 @@ pub(crate) fn resources(served: &Served, group: &str, version: &str) -> Option<V
             resources.push(entry);
         }
     }
-    let first = of(served, group, version).next()?;
+    for review in reviews::of(group, version) {
+        resources.push(json!({
+            "name": review.plural,
+            "singularName": review.singular,
+            "namespaced": review.namespaced,
+            "kind": review.kind,
+            "verbs": ["create"],
+        }));
+    }
+    if resources.is_empty() {
+        return None;
+    }
+    let group_version = match group {
+        "" => version.to_owned(),
+        group => format!("{group}/{version}"),
+    };
     Some(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
-        "groupVersion": api_version(first),
+        "groupVersion": group_version,
         "resources": resources,
     }))
 }
@@ -220,6 +244,18 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
     entry
 }
 
+fn aggregated_review(review: &'static Review) -> Value {
+    json!({
+        "resource": review.plural,
+        "responseKind": {
+            "group": review.group, "version": reviews::VERSION, "kind": review.kind,
+        },
+        "scope": if review.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": review.singular,
+        "verbs": ["create"],
+    })
+}
+
 /// `/api` (the core group) and `/apis` (the others) in one document.
 pub(crate) fn aggregated(served: &Served, core: bool) -> Response<Body> {
     let items: Vec<Value> = by_group(served)
@@ -227,7 +263,9 @@ pub(crate) fn aggregated(served: &Served, core: bool) -> Response<Body> {
         .filter(|(group, _)| group.is_empty() == core)
         .map(|(group, versions)| {
             let version = |version: &&str| {
-                let resources = of(served, group, version).map(aggregated_resource);
+                let kinds = of(served, group, version).map(aggregated_resource);
+                let reviews = reviews::of(group, version).map(aggregated_review);
+                let resources = kinds.chain(reviews);
                 json!({
                     "version": version,
                     "freshness": "Current",

@@ -4,7 +4,7 @@
 //! kube-rs and the real `kubectl`. Everything that differs from kind to kind is one declarative
 //! entry in `kinds`; the rest of the crate is generic machinery over JSON.
 //!
-//! It is not a Kubernetes control plane: no persistence, no RBAC, no admission webhooks.
+//! It is not a Kubernetes control plane: no persistence, no admission webhooks.
 //! What it does not do, it refuses with a clear `Status`.
 
 mod alloc;
@@ -28,6 +28,8 @@ mod managed;
 mod openapi;
 mod patch;
 mod protobuf;
+mod rbac;
+mod reviews;
 mod schema;
 mod server;
 mod status;

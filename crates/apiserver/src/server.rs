@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::config::{Config, Limits};
 use crate::error::ServerError;
+use crate::rbac::{self, Rbac};
 use crate::store::Store;
 use crate::table::cache::Cache;
 use crate::{crd, gc, handlers, http};
@@ -30,6 +31,7 @@ pub(crate) struct Server {
     pub(crate) services: Services,
     pub(crate) tables: Cache,
     pub(crate) tokens: Tokens,
+    pub(crate) rbac: Rbac,
     pub(crate) limits: Limits,
     pub(crate) pod_logs: Option<PathBuf>,
     pub(crate) audit: Option<Audit>,
@@ -41,7 +43,8 @@ pub(crate) struct Server {
 /// Runs the server until `shutdown` completes; then lets connections end.
 ///
 /// It starts empty but for the objects that every cluster has: Namespaces `default`, `kube-system`,
-/// `kube-public` and `kube-node-lease`, Service `default/kubernetes` and its EndpointSlice. The uid
+/// `kube-public` and `kube-node-lease`, Service `default/kubernetes` and its EndpointSlice, the roles
+/// of Kubernetes and their bindings; and those that the configuration names. The uid
 /// of Namespace `kube-system` is the identity of this run of the server.
 ///
 /// # Errors
@@ -67,8 +70,10 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
     // million objects a second), so that watchers of an earlier run see that their place is gone
     // instead of going on from a number that means something else now.
     let start = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(1);
+    let store = Store::new(&config.limits, start);
     let server = Arc::new(Server {
-        store: Store::new(&config.limits, start),
+        rbac: Rbac::new(&store),
+        store,
         services,
         tables: Cache::default(),
         tokens,
@@ -79,12 +84,18 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         audit,
         stop: stopped.clone(),
     });
-    handlers::bootstrap(&server, &config.advertise, &config.namespaces)?;
+    let first = handlers::First {
+        advertise: &config.advertise,
+        namespaces: &config.namespaces,
+        objects: config.objects.as_deref(),
+    };
+    handlers::bootstrap(&server, &first)?;
     let mut background = JoinSet::new();
     background.spawn(gc::collect(Arc::clone(&server)));
     background.spawn(gc::empty_namespaces(Arc::clone(&server)));
     background.spawn(crd::establish(Arc::clone(&server)));
     background.spawn(expire_events(Arc::clone(&server)));
+    background.spawn(rbac::aggregate(Arc::clone(&server)));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let (server, acceptor) = (Arc::clone(&server), acceptor.clone());

@@ -148,6 +148,27 @@ impl ApiError {
         Self::new(403, "Forbidden", message).with(details(kind, name, None))
     }
 
+    /// The user may not do this with a resource (group, plural) that need not be served.
+    pub(crate) fn forbidden_resource((group, plural): (&str, &str), name: &str, why: &str) -> Self {
+        let resource = qualified(plural, group);
+        let message = match name {
+            "" => format!("{resource} is forbidden: {why}"),
+            name => format!("{resource} {name:?} is forbidden: {why}"),
+        };
+        let mut details = json!({ "kind": plural });
+        for (key, text) in [("name", name), ("group", group)] {
+            if !text.is_empty() {
+                details[key] = text.into();
+            }
+        }
+        Self::new(403, "Forbidden", message).with(details)
+    }
+
+    /// The user may not do this with a path that leads to no objects.
+    pub(crate) fn forbidden_path(why: &str) -> Self {
+        Self::new(403, "Forbidden", format!("forbidden: {why}")).with(json!({}))
+    }
+
     /// The verb is not served here.
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(

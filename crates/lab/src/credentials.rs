@@ -5,6 +5,7 @@
 //! NAME/credentials/ca.crt          the authority; its key is never written
 //! NAME/credentials/server.{crt,key}
 //! NAME/credentials/tokens.csv      token,user,uid,"groups", as kube-apiserver's --token-auth-file
+//! NAME/credentials/rights.json     their roles, which the API server has from the start
 //! NAME/kubeconfig                  for the user: over the machine's loopback, as an administrator
 //! NAME/credentials/USER.kubeconfig for the lab's daemons: over the underlay
 //! ```
@@ -25,6 +26,7 @@ use rcgen::{
 use serde_json::{Value, json};
 
 use crate::error::{Context, LabError};
+use crate::rights;
 use crate::supervisor::ids;
 
 /// The names under which Pods know the API server.
@@ -60,7 +62,19 @@ impl Caller {
         Caller::Network,
     ];
 
-    fn user(self) -> &'static str {
+    /// The name of its role.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Caller::Admin => "admin",
+            Caller::Controller => "controllers",
+            Caller::Runtime => "kubelets",
+            Caller::Agent => "agent",
+            Caller::Network => "network",
+        }
+    }
+
+    /// The name by which the API server knows it.
+    pub(crate) fn user(self) -> &'static str {
         match self {
             Caller::Admin => "admin",
             Caller::Controller => "system:kube-controller-manager",
@@ -133,7 +147,8 @@ impl Credentials {
             let config = kubeconfig(lab_name, server, &authority, caller.user(), &token);
             write_private(&self.kubeconfig(caller), config.to_string().as_bytes())?;
         }
-        write_private(&self.tokens(), tokens.as_bytes())
+        write_private(&self.tokens(), tokens.as_bytes())?;
+        write_private(&self.rights(), rights::objects().to_string().as_bytes())
     }
 
     /// The kubeconfig of a caller. The one for the user lies in the lab's folder itself.
@@ -162,6 +177,11 @@ impl Credentials {
     /// The tokens that the server takes.
     pub(crate) fn tokens(&self) -> PathBuf {
         self.folder().join("tokens.csv")
+    }
+
+    /// The roles of the callers, which the server has from the start.
+    pub(crate) fn rights(&self) -> PathBuf {
+        self.folder().join("rights.json")
     }
 
     fn folder(&self) -> PathBuf {

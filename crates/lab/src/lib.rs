@@ -17,6 +17,7 @@ mod namespaces;
 mod node_files;
 mod parallel;
 mod protocol;
+mod rights;
 mod runtime;
 mod state;
 mod supervisor;

@@ -45,6 +45,9 @@ pub(crate) struct ApiServerArgs {
     /// A Namespace that is there from the start, besides Kubernetes' own. May be given more than once.
     #[arg(long, value_name = "NAME")]
     namespace: Vec<String>,
+    /// Objects that are there from the start: a List as JSON or YAML, for example of roles and bindings.
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
     /// Where to tell who asked for what, a line of JSON for each request for objects.
     #[arg(long, env = "SEAWAY_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<PathBuf>,
@@ -117,6 +120,7 @@ pub(crate) fn run(args: ApiServerArgs) -> anyhow::Result<ExitCode> {
         advertise: args.advertise,
         pod_logs: args.pod_logs,
         namespaces: args.namespace,
+        objects: args.objects,
         audit_log: args.audit_log,
         limits: Limits::default(),
     };

@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const KINDS: &str = "daemonsets,deployments,configmaps,serviceaccounts,roles,rolebindings,\
                      clusterroles,clusterrolebindings,poddisruptionbudgets,namespaces";
 
-fn deploy(name: &str) -> PathBuf {
+pub(crate) fn deploy(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../deploy")
         .join(name)
@@ -35,7 +35,7 @@ fn run_helm(lab: &Lab, arguments: &[&str]) -> Output {
     command.args(arguments).output().expect("started")
 }
 
-fn good_helm(lab: &Lab, arguments: &[&str]) -> String {
+pub(crate) fn good_helm(lab: &Lab, arguments: &[&str]) -> String {
     let output = run_helm(lab, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {errors}");

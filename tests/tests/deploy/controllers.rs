@@ -12,6 +12,15 @@ pub(crate) struct Controller(Child);
 impl Controller {
     /// Starts one in this network namespace, where the lab's API server is on the loopback address.
     pub(crate) fn start(lab: &Lab, name: &str) -> Controller {
+        let credentials = format!(
+            "/run/seaway-lab/{}/credentials/network.kubeconfig",
+            lab.name
+        );
+        Controller::with(lab, name, &credentials)
+    }
+
+    /// Starts one with these credentials.
+    pub(crate) fn with(lab: &Lab, name: &str, credentials: &str) -> Controller {
         let config = std::fs::read_to_string(lab.kubeconfig()).expect("readable");
         let config: Value = serde_saphyr::from_str(&config).expect("YAML");
         let server = &config["clusters"][0]["cluster"]["server"];
@@ -19,11 +28,7 @@ impl Controller {
         command.args(["controller", "--network-only", "--leader-elect"]);
         command.args(["--cluster-cidr", "10.244.0.0/16=24"]);
         command.args(["--cluster-cidr", "fd00:10:244::/48=64"]);
-        let credentials = format!(
-            "/run/seaway-lab/{}/credentials/network.kubeconfig",
-            lab.name
-        );
-        command.args(["--kubeconfig", &credentials]);
+        command.args(["--kubeconfig", credentials]);
         command.args(["--api-server", server.as_str().expect("a URL")]);
         command.args(["--pod-name", name]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();

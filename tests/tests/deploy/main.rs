@@ -3,5 +3,6 @@
 
 mod apply;
 mod controllers;
+mod force;
 mod rights;
 mod trail;

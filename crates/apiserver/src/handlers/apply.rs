@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::author::{self, part};
 use super::create::{FieldValidation, Origin, check_type, insert_as, settle_namespace};
 use super::update::modify_as;
-use super::{Answer, Call, Edit, wrap};
+use super::{Answer, Call, Edit, access, wrap};
 use crate::http::{self, ContentType};
 use crate::lifecycle::{self, meta};
 use crate::managed::{self, Apply, ApplyError, Conflict, Identity, Managers};
+use crate::rbac;
 use crate::schema;
 use crate::status::ApiError;
 use crate::store::{Draft, Object};
@@ -83,6 +84,7 @@ impl Wish {
         modify_as(&call.server, call.kind, &key, hand, when, |current, old| {
             let (merged, managers) = self.merged(call, Some((old, &current.managers)))?;
             let value = FieldValidation::Ignore.decode(call.kind, merged, &mut Vec::new())?;
+            rbac::may_give(call, &value, Some(old))?;
             Ok(Draft {
                 value,
                 managers: Some(managers),
@@ -105,6 +107,8 @@ impl Wish {
         }
         let (merged, managers) = self.merged(call, None)?;
         let value = FieldValidation::Ignore.decode(call.kind, merged, &mut Vec::new())?;
+        access::to_create(call)?;
+        rbac::may_give(call, &value, None)?;
         let origin = Origin::Applied(&managers);
         insert_as(&call.server, call.kind, value, origin, (call.now, call.dry))
     }

@@ -1,20 +1,34 @@
 //! The objects that every cluster has from the start.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::create::insert;
 use crate::error::ServerError;
-use crate::kinds;
+use crate::kinds::{self, read};
+use crate::rbac;
 use crate::server::Server;
+
+/// What a store is filled with, besides what every cluster has.
+pub(crate) struct First<'a> {
+    /// Where the API server is reached.
+    pub(crate) advertise: &'a [SocketAddr],
+    pub(crate) namespaces: &'a [String],
+    /// A file with a `List` of more objects.
+    pub(crate) objects: Option<&'a Path>,
+}
 
 /// Fills an empty store.
 pub(crate) fn bootstrap(
     server: &Server,
-    advertise: &[SocketAddr],
-    namespaces: &[String],
+    &First {
+        advertise,
+        namespaces,
+        objects,
+    }: &First<'_>,
 ) -> Result<(), ServerError> {
     let eternal = ["default", "kube-system", "kube-public", "kube-node-lease"];
     for name in eternal
@@ -43,7 +57,52 @@ pub(crate) fn bootstrap(
             put(server, ("discovery.k8s.io", "v1", "endpointslices"), slice)?;
         }
     }
+    for object in rbac::defaults() {
+        put_any(server, object)?;
+    }
+    for object in objects.map(read_list).transpose()?.unwrap_or_default() {
+        put_any(server, object)?;
+    }
     Ok(())
+}
+
+/// The objects of a `List` in a file.
+fn read_list(path: &Path) -> Result<Vec<Value>, ServerError> {
+    let what = "the first objects";
+    let text = std::fs::read_to_string(path).map_err(|source| ServerError::Read {
+        what,
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut list: Value =
+        serde_saphyr::from_str(&text).map_err(|problem| ServerError::Content {
+            what,
+            path: path.to_owned(),
+            problem: problem.to_string(),
+        })?;
+    match list.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => Ok(items),
+        _ => Err(ServerError::Content {
+            what,
+            path: path.to_owned(),
+            problem: "it is not a List with items".to_owned(),
+        }),
+    }
+}
+
+/// Puts an object of whatever kind it says that it is.
+fn put_any(server: &Server, value: Value) -> Result<(), ServerError> {
+    let (version, kind) = (read::text(&value, "apiVersion"), read::text(&value, "kind"));
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let served = server.store.kinds();
+    let found = (served.all())
+        .find(|one| one.group == group && one.version == version && one.kind == kind)
+        .ok_or_else(|| {
+            ServerError::Config(format!(
+                "a first object is of no kind that is served: {group}/{version}, Kind={kind}"
+            ))
+        })?;
+    put(server, (found.group, found.version, found.plural), value)
 }
 
 fn put(

@@ -11,6 +11,7 @@ use crate::http;
 use crate::kinds::{self, Kind};
 use crate::lifecycle::{self, meta};
 use crate::managed::{self, Identity, Managers};
+use crate::rbac;
 use crate::schema;
 use crate::server::Server;
 use crate::status::ApiError;
@@ -142,6 +143,7 @@ pub(crate) fn create(call: &Call) -> Answer {
             "resourceVersion should not be set on objects to be created",
         ));
     }
+    rbac::may_give(call, &value, None)?;
     let author = author::updater(call, "")?;
     let (origin, when) = (Origin::Made(&author), (call.now, call.dry));
     let object = insert_as(&call.server, call.kind, value, origin, when)?;

@@ -2,13 +2,16 @@
 //!
 //! Handlers are synchronous over the store; only bodies and log files are awaited, here.
 
+mod access;
 mod apply;
 mod author;
 mod bootstrap;
 mod create;
 mod delete;
 mod list;
+mod reviews;
 mod subresource;
+mod tokens;
 mod update;
 pub(crate) mod wrap;
 
@@ -25,14 +28,16 @@ use serde_json::Value;
 use tracing::{debug, error};
 
 use crate::audit::Entry;
+use crate::auth::{self, User};
 use crate::http::{self, Body, ContentType, Query, Route, Shape, Target};
 use crate::kinds::{Kind, Served};
+use crate::reviews::Review;
 use crate::server::Server;
 use crate::status::ApiError;
 use crate::store::{Key, Object};
 use crate::{discovery, logs, openapi};
 
-pub(crate) use bootstrap::bootstrap;
+pub(crate) use bootstrap::{First, bootstrap};
 pub(crate) use delete::{Wish, remove};
 pub(crate) use update::{Edit, modify};
 pub(crate) use wrap::encode;
@@ -42,6 +47,7 @@ pub(crate) type Answer = Result<Response<Body>, ApiError>;
 /// A request for objects.
 pub(crate) struct Call {
     pub(crate) server: Arc<Server>,
+    pub(crate) user: Arc<User>,
     pub(crate) method: Method,
     pub(crate) kind: &'static Kind,
     pub(crate) namespace: Option<String>,
@@ -117,17 +123,28 @@ async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
         Route::Version if read => return Ok(http::json(200, &discovery::version())),
         _ => {}
     }
-    let user = server.tokens.user(&head.headers)?;
+    let user = server.tokens.user(&head.headers, &server.store)?;
+    let user = auth::impersonated(&user, &head.headers, &server.rbac, &server.store)?;
+    if !matches!(route, Route::Resource(_) | Route::Review(..)) {
+        access::to_path(&server, &user, &head.method, head.uri.path())?;
+    }
     let target = match route {
         Route::Resource(target) => target,
+        Route::Review(review, namespace) => {
+            return review_of(&server, &user, (review, namespace), head, body).await;
+        }
         Route::Unknown => return Err(ApiError::no_route()),
         _ if !read => return Err(ApiError::method_not_allowed()),
         other => return documents(&served, &other, &head.headers),
     };
     let query = Query::parse(head.uri.query().unwrap_or(""));
     let audited = server.audit.as_ref();
-    let audited = audited.map(|audit| (audit, Entry::new(user, &head.method, &target, &query)));
-    let answer = objects(&server, head, body, target, query).await;
+    let audited =
+        audited.map(|audit| (audit, Entry::new(&user.name, &head.method, &target, &query)));
+    let answer = match access::to_objects(&server, &user, &head.method, &target, &query) {
+        Ok(()) => objects(&server, user, head, body, target, query).await,
+        Err(refused) => Err(refused),
+    };
     if let Some((audit, entry)) = audited {
         let code = match &answer {
             Ok(response) => response.status().as_u16(),
@@ -138,8 +155,36 @@ async fn handle(server: Arc<Server>, request: Request<Incoming>) -> Answer {
     answer
 }
 
+/// A review: it is answered and not kept.
+async fn review_of(
+    server: &Server,
+    user: &User,
+    (review, namespace): (&'static Review, Option<String>),
+    head: Parts,
+    body: Incoming,
+) -> Answer {
+    if head.method != Method::POST {
+        return Err(ApiError::method_not_allowed());
+    }
+    let namespace = namespace.as_deref().unwrap_or("");
+    access::to_review(server, user, review, namespace)?;
+    let _permit = permit(server)?;
+    let bytes = http::read_body(body, &server.limits).await?;
+    let given = http::decode_object(http::content_type(&head.headers), &bytes)?;
+    reviews::answer(server, user, review, namespace, given)
+}
+
+/// It bounds how much memory requests can hold at once; watches and logs hold little.
+fn permit(server: &Server) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError> {
+    server
+        .requests
+        .try_acquire()
+        .map_err(|_| ApiError::too_many("the server is busy with other requests; try again"))
+}
+
 async fn objects(
     server: &Arc<Server>,
+    user: Arc<User>,
     head: Parts,
     body: Incoming,
     target: Target,
@@ -148,15 +193,7 @@ async fn objects(
     let read = matches!(head.method, Method::GET);
     let dry = dry_run(&query)?;
     let long = head.method == Method::GET && is_long(&target, &query);
-    // The permit bounds how much memory requests can hold at once; watches and logs hold little.
-    let _permit =
-        if long {
-            None
-        } else {
-            Some(server.requests.try_acquire().map_err(|_| {
-                ApiError::too_many("the server is busy with other requests; try again")
-            })?)
-        };
+    let _permit = if long { None } else { Some(permit(server)?) };
     let content = http::content_type(&head.headers);
     let bytes = if read {
         Bytes::new()
@@ -181,6 +218,7 @@ async fn objects(
         dry,
         now: Timestamp::now(),
         server: Arc::clone(server),
+        user,
     };
     let built_in = call.kind.custom.is_none();
     if subresource.as_deref() == Some("log") && call.kind.kind == "Pod" && built_in {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::create::FieldValidation;
 use super::update::{modify_as, read_patch, replace};
-use super::{Answer, Call, Edit, apply, author, delete, modify, update};
+use super::{Answer, Call, Edit, apply, author, delete, modify, tokens, update};
 use crate::crd::custom::Custom;
 use crate::http::{self, ContentType};
 use crate::kinds::{self, FieldError, Kind, read};
@@ -17,6 +17,7 @@ use crate::store::Key;
 pub(crate) fn dispatch(call: &Call, part: &str) -> Answer {
     let pod = call.kind.kind == "Pod" && call.kind.group.is_empty();
     let namespace = call.kind.kind == "Namespace" && call.kind.group.is_empty();
+    let account = call.kind.kind == "ServiceAccount" && call.kind.group.is_empty();
     let first = part.split('/').next().unwrap_or(part);
     match (first, call.method.as_str()) {
         ("status", method) if call.kind.has_status && part == first => match method {
@@ -49,9 +50,8 @@ pub(crate) fn dispatch(call: &Call, part: &str) -> Answer {
         {
             Err(ApiError::not_served(&format!("{}/proxy", call.kind.plural)))
         }
-        ("token", _) if call.kind.plural == "serviceaccounts" && call.kind.custom.is_none() => {
-            Err(ApiError::not_served("serviceaccounts/token"))
-        }
+        ("token", "POST") if account && part == first => tokens::create(call),
+        ("token", _) if account => Err(ApiError::method_not_allowed()),
         _ => Err(ApiError::no_route()),
     }
 }

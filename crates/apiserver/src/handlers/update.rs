@@ -14,6 +14,7 @@ use crate::kinds::{self, Kind};
 use crate::lifecycle::{self, meta};
 use crate::managed::{self, Identity, Managers};
 use crate::patch::{self, PatchError, PatchType};
+use crate::rbac;
 use crate::schema;
 use crate::server::Server;
 use crate::status::ApiError;
@@ -186,9 +187,17 @@ pub(crate) fn replace(call: &Call, edit: Edit) -> Answer {
     let when = (call.now, call.dry);
     let author = author::updater(call, subresource(edit))?;
     let hand = (edit, Some(&author));
-    let object = modify_as(&call.server, call.kind, &call.key(), hand, when, |_, _| {
-        Ok(value.clone().into())
-    })?;
+    let object = modify_as(
+        &call.server,
+        call.kind,
+        &call.key(),
+        hand,
+        when,
+        |_, old| {
+            rbac::may_give(call, &value, Some(old))?;
+            Ok(value.clone().into())
+        },
+    )?;
     Ok(http::with_warnings(call.show(200, &object)?, &warnings))
 }
 
@@ -284,6 +293,7 @@ pub(crate) fn patch_part(call: &Call, edit: Edit) -> Answer {
             // It came from the current state, not from the client: no precondition.
             lifecycle::metadata(&mut value).remove("resourceVersion");
         }
+        rbac::may_give(call, &value, Some(old))?;
         Ok(value.into())
     })?;
     Ok(http::with_warnings(call.show(200, &object)?, &warnings))

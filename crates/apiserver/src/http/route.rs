@@ -1,6 +1,7 @@
 //! What a path means.
 
 use crate::kinds::{Kind, Served};
+use crate::reviews::{self, Review};
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) enum Route {
     OpenapiDocument(String, String),
     /// Objects.
     Resource(Target),
+    /// A review, in a namespace or not.
+    Review(&'static Review, Option<String>),
     /// Nothing.
     Unknown,
 }
@@ -125,7 +128,10 @@ fn resource(served: &Served, group: &str, version: &str, rest: &[&str]) -> Route
         [] => return Route::Unknown,
     };
     let Some(kind) = served.find(group, version, plural) else {
-        return Route::Unknown;
+        return match reviews::find(group, version, plural, namespace.is_some()) {
+            Some(review) if name.is_none() => Route::Review(review, namespace),
+            _ => Route::Unknown,
+        };
     };
     let misplaced = (namespace.is_some() && !kind.namespaced)
         || (kind.namespaced && namespace.is_none() && name.is_some());

@@ -1,5 +1,4 @@
-//! Roles and their bindings. They are kept and checked, and nobody is held to them: who has a token
-//! may do everything (see `--audit-log` for what was done).
+//! Roles and their bindings; `crate::rbac` holds users to them.
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde_json::Value;

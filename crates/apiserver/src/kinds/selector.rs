@@ -52,7 +52,7 @@ pub(super) fn validate(errors: &mut Vec<FieldError>, field: &str, selector: &Val
 }
 
 /// Whether labels (an object of texts) are what the selector asks for.
-pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
     let equal = read::pairs(selector, "matchLabels")
         .iter()
         .all(|(key, value)| labels.get(key).and_then(Value::as_str) == Some(value));

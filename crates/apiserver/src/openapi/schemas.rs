@@ -34,6 +34,7 @@ fn simple(kind: &Type) -> Value {
         Type::NumberOrText => json!({ "type": "string", "format": "int-or-string" }),
         Type::Time { .. } => json!({ "type": "string", "format": "date-time" }),
         Type::Json => json!({ "type": "object" }),
+        Type::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Type::Message(name) => {
             json!({ "$ref": format!("#/components/schemas/{}", published(name)) })
         }

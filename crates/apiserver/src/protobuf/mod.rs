@@ -149,6 +149,7 @@ fn read_value(field: &Field, item: Item<'_>, depth: usize) -> Result<Option<Valu
         (Type::Bytes, Item::Bytes(bytes)) => wire::base64(bytes).into(),
         (Type::Quantity, Item::Bytes(bytes)) => wire::quantity(bytes)?.into(),
         (Type::Json, Item::Bytes(bytes)) => wire::json(bytes)?,
+        (Type::Texts, Item::Bytes(bytes)) => texts(bytes)?,
         (Type::NumberOrText, Item::Bytes(bytes)) => wire::number_or_text(bytes)?,
         (Type::Time { micros }, Item::Bytes(bytes)) => return wire::time(bytes, *micros),
         (Type::Message(name), Item::Bytes(bytes)) => {
@@ -159,6 +160,17 @@ fn read_value(field: &Field, item: Item<'_>, depth: usize) -> Result<Option<Valu
         }
         _ => return Err(ProtobufError::Malformed),
     }))
+}
+
+/// The texts of a message that has nothing else.
+fn texts(bytes: &[u8]) -> Result<Value, ProtobufError> {
+    let mut found = Vec::new();
+    for item in Reader::new(bytes) {
+        if let (1, Item::Bytes(text)) = item? {
+            found.push(Value::from(wire::text(text)?));
+        }
+    }
+    Ok(found.into())
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub(crate) enum Type {
     Bytes,
     Quantity,
     NumberOrText,
+    /// A message that wraps texts, which JSON shows as a list.
+    Texts,
     /// A message that wraps JSON.
     Json,
     Time {
@@ -87,6 +89,7 @@ fn kind_of(text: &str) -> Type {
         "intstr" => Type::NumberOrText,
         "time" => Type::Time { micros: false },
         "json" => Type::Json,
+        "texts" => Type::Texts,
         "microtime" => Type::Time { micros: true },
         other => Type::Message(other.to_owned()),
     }

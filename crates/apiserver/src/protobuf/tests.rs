@@ -30,6 +30,17 @@ fn a_secret_is_read() {
 }
 
 #[test]
+fn a_review_is_read_with_what_else_is_known_of_a_user() {
+    let values = field(2, &[field(1, b"v"), field(1, b"w")].concat());
+    let extra = field(5, &[field(1, b"k"), values].concat());
+    let spec = field(2, &[field(3, b"u"), field(4, b"g"), extra].concat());
+    let kind = "SubjectAccessReview";
+    let read = decode(&body("authorization.k8s.io/v1", kind, &spec)).unwrap();
+    let expected = json!({"user": "u", "groups": ["g"], "extra": {"k": ["v", "w"]}});
+    assert_eq!(read["spec"], expected);
+}
+
+#[test]
 fn zeros_are_kept_only_where_they_mean_something() {
     let spec = field(2, &[1 << 3, 0]); // replicas: 0
     let read = decode(&body("apps/v1", "Deployment", &spec)).unwrap();

@@ -42,7 +42,7 @@ impl Server {
         std::fs::write(directory.join("key"), made.signing_key.serialize_pem()).unwrap();
         std::fs::write(
             directory.join("tokens"),
-            "s3cret,admin,1,\"system:masters\"\n",
+            "s3cret,admin,1,\"system:masters\"\npl4in,plain,2\n",
         )
         .unwrap();
         // Tests of one process may race to be first; all install the same provider.
@@ -84,6 +84,7 @@ impl Server {
             advertise: vec!["192.0.2.1:6443".parse().unwrap()],
             pod_logs: Some(self.directory.join("pods")),
             namespaces: Vec::new(),
+            objects: None,
             audit_log: None,
             limits,
         };
@@ -134,10 +135,43 @@ impl Server {
         headers: &str,
         body: &[u8],
     ) -> (u16, String, String) {
+        self.ask_by("s3cret", method, path, headers, body).await
+    }
+
+    /// The token of a user without any right of their own.
+    pub(crate) fn plain_token(&self) -> &'static str {
+        "pl4in"
+    }
+
+    /// A request without a body, by whoever has a token; the code and the body of the answer.
+    pub(crate) async fn ask_with(&self, token: &str, method: &str, path: &str) -> (u16, String) {
+        self.ask_as(token, "", method, path).await
+    }
+
+    /// A request without a body and with headers.
+    pub(crate) async fn ask_as(
+        &self,
+        token: &str,
+        headers: &str,
+        method: &str,
+        path: &str,
+    ) -> (u16, String) {
+        let (code, _, body) = self.ask_by(token, method, path, headers, b"").await;
+        (code, body)
+    }
+
+    async fn ask_by(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> (u16, String, String) {
         let mut stream = self.connect().await.unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
-             Authorization: Bearer s3cret\r\nContent-Length: {}\r\n{headers}\r\n",
+             Authorization: Bearer {token}\r\nContent-Length: {}\r\n{headers}\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();

@@ -16,5 +16,6 @@ mod harness;
 mod hostile;
 mod life;
 mod objects;
+mod rights;
 mod services;
 mod watching;

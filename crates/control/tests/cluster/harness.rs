@@ -116,6 +116,7 @@ impl Cluster {
             advertise: vec!["192.0.2.1:6443".parse().expect("an address")],
             pod_logs: None,
             namespaces: Vec::new(),
+            objects: None,
             audit_log: None,
             limits: Limits::default(),
         };

@@ -69,6 +69,7 @@ impl ControlPlane {
             ("tls-cert", self.credentials.certificate()),
             ("tls-key", self.credentials.key()),
             ("tokens", self.credentials.tokens()),
+            ("objects", self.credentials.rights()),
             ("pod-logs", state.pod_logs()),
         ];
         for (name, path) in files {
