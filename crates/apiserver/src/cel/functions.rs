@@ -2,11 +2,10 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use regex::RegexBuilder;
-
 use super::eval::no_overload;
+use super::pattern;
 use super::value::Val;
+use ipnet::IpNet;
 
 type Given<'a> = Result<Val<'a>, String>;
 
@@ -197,10 +196,7 @@ fn prefix_length(all: Vec<Val<'_>>) -> Given<'_> {
 }
 
 fn matches(all: Vec<Val<'_>>) -> Given<'_> {
-    let pattern = RegexBuilder::new(text(&all[1])?)
-        .size_limit(1 << 16)
-        .build()
-        .map_err(|error| error.to_string())?;
+    let pattern = pattern::compile(text(&all[1])?).map_err(|error| error.to_string())?;
     Ok(Val::Bool(pattern.is_match(text(&all[0])?)))
 }
 

@@ -8,6 +8,7 @@ mod eval;
 pub(crate) mod functions;
 mod lex;
 mod parse;
+pub(crate) mod pattern;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -68,6 +69,12 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// How many regular expressions it holds.
+    pub(crate) fn patterns(&self) -> usize {
+        let message = self.message_expression.as_ref().map_or(0, Expr::patterns);
+        self.expression.patterns() + message
+    }
+
     /// Reads a rule.
     pub(crate) fn parse(json: &Value) -> Result<Self, ParseError> {
         let text = read::text(json, "rule");

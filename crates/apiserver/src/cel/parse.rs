@@ -1,15 +1,14 @@
 //! From words to an expression.
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::ParseError;
 use super::functions;
 use super::lex::{self, Word};
+use super::pattern;
 
 /// The deepest nesting.
 const DEEPEST: usize = 100;
-/// How large a pattern may become.
-const PATTERN_BYTES: usize = 1 << 20;
 
 /// An operator between two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +78,12 @@ impl Expr {
             Self::Binary(_, all) => all.iter().collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// How many regular expressions are in it.
+    pub(super) fn patterns(&self) -> usize {
+        let below = self.children().into_iter().map(Expr::patterns);
+        usize::from(matches!(self, Self::Matches(..))) + below.sum::<usize>()
     }
 
     /// Whether the variable is in it.
@@ -380,9 +385,7 @@ impl Parser {
         if name == "matches"
             && let [_, Expr::Text(pattern)] = all.as_slice()
         {
-            let pattern = RegexBuilder::new(pattern)
-                .size_limit(PATTERN_BYTES)
-                .build()
+            let pattern = pattern::compile(pattern)
                 .map_err(|error| self.wrong(format!("no regular expression: {error}")))?;
             return self.node(depth, Expr::Matches(Box::new(all.remove(0)), pattern));
         }

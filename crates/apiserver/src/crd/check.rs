@@ -210,10 +210,10 @@ impl Checker {
                 usize::try_from(most).unwrap_or(usize::MAX),
             ));
         }
-        if let Some(pattern) = checks
+        if let Some((pattern, _)) = checks
             .pattern
             .as_ref()
-            .filter(|pattern| !pattern.is_match(text))
+            .filter(|(_, pattern)| !pattern.is_match(text))
         {
             self.say(path, value, &format!("should match '{pattern}'"));
         }

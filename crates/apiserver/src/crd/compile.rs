@@ -1,31 +1,60 @@
 //! From the JSON of a schema to a [`Schema`], and what is wrong with one that is not structural.
 
-use regex::RegexBuilder;
+use std::collections::HashMap;
+
+use regex::Regex;
 use serde_json::Value;
 
 use super::schema::{Checks, ListType, Schema, Type};
-use crate::cel::Rule;
+use crate::cel::{Rule, pattern};
 use crate::kinds::{FieldError, read};
 
 /// The deepest nesting of a schema.
 const DEEPEST: usize = 64;
-/// How large a pattern may become.
-const PATTERN_BYTES: usize = 1 << 20;
+/// The most regular expressions of one schema.
+const MOST_PATTERNS: usize = 512;
 /// The most places of one schema.
 const MOST: usize = 20_000;
 
-/// Goes through a schema and collects what is wrong with it.
-#[derive(Default)]
-pub(super) struct Compiler {
+/// A schema that was gone through.
+pub(super) struct Compiled {
+    pub(super) schema: Schema,
     pub(super) errors: Vec<FieldError>,
     /// Rules that cannot be evaluated: where, which and why.
     pub(super) skipped: Vec<(String, String, String)>,
+    /// How many regular expressions it keeps.
+    pub(super) patterns: usize,
+}
+
+impl Compiled {
+    /// Goes through the schema of a whole object.
+    pub(super) fn of(path: &str, json: &Value) -> Self {
+        let mut compiler = Compiler::default();
+        let schema = compiler.root(path, json);
+        Self {
+            schema,
+            errors: compiler.errors,
+            skipped: compiler.skipped,
+            patterns: compiler.patterns,
+        }
+    }
+}
+
+/// Goes through a schema and collects what is wrong with it.
+#[derive(Default)]
+struct Compiler {
+    errors: Vec<FieldError>,
+    skipped: Vec<(String, String, String)>,
     places: usize,
+    /// Those of fields; the same one is kept once.
+    known: HashMap<String, Regex>,
+    /// How many there are, with those of rules.
+    patterns: usize,
 }
 
 impl Compiler {
     /// The schema of a whole object.
-    pub(super) fn root(&mut self, path: &str, json: &Value) -> Schema {
+    fn root(&mut self, path: &str, json: &Value) -> Schema {
         if read::text(json, "type") != "object" {
             let place = format!("{path}.type");
             let given = read::text(json, "type");
@@ -235,23 +264,40 @@ impl Compiler {
         }
     }
 
-    fn pattern(&mut self, path: &str, json: &Value) -> Option<regex::Regex> {
+    fn pattern(&mut self, path: &str, json: &Value) -> Option<(String, Regex)> {
         let pattern = read::text(json, "pattern");
         if pattern.is_empty() {
             return None;
         }
-        match RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build() {
-            Ok(pattern) => Some(pattern),
+        if let Some(known) = self.known.get(pattern) {
+            return Some((pattern.to_owned(), known.clone()));
+        }
+        if !self.has_room(path, 1) {
+            return None;
+        }
+        match pattern::compile(pattern) {
+            Ok(compiled) => {
+                self.known.insert(pattern.to_owned(), compiled.clone());
+                Some((pattern.to_owned(), compiled))
+            }
             Err(error) => {
                 let detail = format!("must be a valid regular expression, but isn't: {error}");
-                self.errors.push(FieldError::bad_text(
-                    format!("{path}.pattern"),
-                    pattern,
-                    &detail,
-                ));
+                let field = format!("{path}.pattern");
+                self.errors
+                    .push(FieldError::bad_text(field, pattern, &detail));
                 None
             }
         }
+    }
+
+    /// Whether so many more regular expressions are not too many.
+    fn has_room(&mut self, path: &str, more: usize) -> bool {
+        self.patterns += more;
+        if self.patterns > MOST_PATTERNS {
+            let what = format!("the schema has more than {MOST_PATTERNS} regular expressions");
+            self.errors.push(FieldError::forbidden(path, &what));
+        }
+        self.patterns <= MOST_PATTERNS
     }
 
     fn logical(&mut self, path: &str, json: &Value, name: &str, depth: usize) -> Vec<Schema> {
@@ -303,7 +349,11 @@ impl Compiler {
         {
             let place = format!("{path}.x-kubernetes-validations[{at}]");
             match Rule::parse(rule) {
-                Ok(rule) => rules.push(rule),
+                Ok(rule) => {
+                    if self.has_room(&place, rule.patterns()) {
+                        rules.push(rule);
+                    }
+                }
                 Err(why) => {
                     let text = read::text(rule, "rule").to_owned();
                     self.skipped.push((place, text, why.to_string()));

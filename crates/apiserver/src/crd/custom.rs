@@ -23,7 +23,9 @@ use crate::schema::{Type, of_structural};
 const MOST_SHELVES: usize = 1024;
 /// The most kinds that are interned, and the bytes of their definitions.
 const MOST_KINDS: usize = 8192;
-const MOST_BYTES: usize = 64 << 20;
+const MOST_BYTES: usize = 256 << 20;
+/// What a regular expression is reckoned to take.
+const PATTERN_BYTES: usize = 128 << 10;
 
 /// Where the parts of a Scale stand.
 #[derive(Debug)]
@@ -216,13 +218,20 @@ pub(crate) fn kind(definition: &Definition, version: &Version) -> Result<&'stati
     if let Some(kind) = interned.kinds.get(&key) {
         return Ok(kind);
     }
-    if interned.kinds.len() >= MOST_KINDS || interned.bytes + key.len() > MOST_BYTES {
+    let compiled = version.compile();
+    let bytes = key.len() + compiled.patterns * PATTERN_BYTES;
+    if interned.kinds.len() >= MOST_KINDS || interned.bytes + bytes > MOST_BYTES {
         return Err(Full);
     }
     let shelf = interned.shelf(definition).ok_or(Full)?;
-    let custom: &'static Custom = Box::leak(Box::new(custom(definition, version, shelf)));
+    let custom: &'static Custom = Box::leak(Box::new(custom(
+        definition,
+        version,
+        shelf,
+        compiled.schema,
+    )));
     let kind: &'static Kind = Box::leak(Box::new(interned.head(definition, version, custom)));
-    interned.bytes += key.len();
+    interned.bytes += bytes;
     interned.kinds.insert(key, kind);
     Ok(kind)
 }
@@ -273,7 +282,7 @@ impl Interned {
     }
 }
 
-fn custom(definition: &Definition, version: &Version, shelf: usize) -> Custom {
+fn custom(definition: &Definition, version: &Version, shelf: usize, schema: Schema) -> Custom {
     let api_version = |name: &str| format!("{}/{name}", definition.group);
     let path = |text: &str| Path::parse(text).ok();
     let scale = version.scale().and_then(|scale| {
@@ -296,8 +305,8 @@ fn custom(definition: &Definition, version: &Version, shelf: usize) -> Custom {
         stored_version: api_version(definition.storage().map_or("", |stored| &stored.name)),
         beginning: format!("{{\"apiVersion\":\"{}\",", api_version(&version.name)),
         list_kind: definition.list_kind.clone(),
-        schema: version.compile().0,
         merging: of_structural(version.schema()),
+        schema,
         has_status: version.has_status(),
         scale,
         columns: parsed.collect(),

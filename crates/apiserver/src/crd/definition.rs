@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::columns::Path;
-use super::compile::Compiler;
-use super::schema::Schema;
+use super::compile::Compiled;
 use crate::kinds::{self, FieldError, names, read};
 
 /// The most versions of a definition.
@@ -140,15 +139,13 @@ impl Version {
             .unwrap_or(&Value::Null)
     }
 
-    /// The schema, what is wrong with it, and the rules that are not evaluated.
-    pub(super) fn compile(&self) -> (Schema, Vec<FieldError>, Vec<(String, String, String)>) {
+    /// The schema, compiled.
+    pub(super) fn compile(&self) -> Compiled {
         self.compile_at("schema.openAPIV3Schema")
     }
 
-    fn compile_at(&self, path: &str) -> (Schema, Vec<FieldError>, Vec<(String, String, String)>) {
-        let mut compiler = Compiler::default();
-        let schema = compiler.root(path, self.schema());
-        (schema, compiler.errors, compiler.skipped)
+    fn compile_at(&self, path: &str) -> Compiled {
+        Compiled::of(path, self.schema())
     }
 
     /// Whether there is a `status` subresource.
@@ -331,7 +328,7 @@ fn validate_version(errors: &mut Vec<FieldError>, place: &str, version: &Version
     errors.extend(
         version
             .compile_at(&format!("{place}.schema.openAPIV3Schema"))
-            .1,
+            .errors,
     );
     let path =
         |errors: &mut Vec<FieldError>, at: String, text: &str, plain: bool| match Path::parse(text)
@@ -417,7 +414,7 @@ pub(crate) fn warnings(object: &Value) -> Vec<String> {
     let versions = definition.versions.iter().enumerate();
     let skipped = versions.flat_map(|(at, version)| {
         let path = format!("spec.versions[{at}].schema.openAPIV3Schema");
-        version.compile_at(&path).2
+        version.compile_at(&path).skipped
     });
     skipped
         .map(|(place, rule, why)| {

@@ -103,7 +103,8 @@ pub(crate) struct Checks {
     pub(crate) items: (Option<u64>, Option<u64>),
     pub(crate) fields: (Option<u64>, Option<u64>),
     pub(crate) unique: bool,
-    pub(crate) pattern: Option<Regex>,
+    /// As it is written and as it is used.
+    pub(crate) pattern: Option<(String, Regex)>,
     pub(crate) all_of: Vec<Schema>,
     pub(crate) any_of: Vec<Schema>,
     pub(crate) one_of: Vec<Schema>,

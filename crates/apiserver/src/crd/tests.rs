@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::compile::Compiler;
+use super::compile::Compiled;
 use super::definition::{validate, warnings};
 use super::schema::Schema;
 use super::{check, prune};
@@ -26,12 +26,11 @@ pub(crate) fn definition(spec: &Value) -> Value {
 }
 
 fn schema(json: &Value) -> Schema {
-    let mut compiler = Compiler::default();
     let whole = json!({ "type": "object", "properties": { "spec": json } });
-    let schema = compiler.root("s", &whole);
-    assert_eq!(compiler.errors, []);
-    assert_eq!(compiler.skipped, []);
-    schema
+    let compiled = Compiled::of("s", &whole);
+    assert_eq!(compiled.errors, []);
+    assert_eq!(compiled.skipped, []);
+    compiled.schema
 }
 
 fn faults(schema: &Schema, new: &Value, old: Option<&Value>) -> Vec<String> {
@@ -304,6 +303,30 @@ fn definitions_say_what_is_wrong_with_them() {
 }
 
 #[test]
+fn regular_expressions_are_bounded_in_number_and_kept_once() {
+    let field = |at: usize| {
+        (
+            format!("f{at}"),
+            json!({"type": "string", "pattern": format!("^a{{{at}}}$")}),
+        )
+    };
+    let schema = |count: usize| {
+        let properties: serde_json::Map<String, Value> = (0..count).map(field).collect();
+        json!({"type": "object", "properties": properties})
+    };
+    assert_eq!(Compiled::of("s", &schema(512)).errors, []);
+    assert!(
+        Compiled::of("s", &schema(513)).errors[0]
+            .message
+            .contains("more than 512")
+    );
+    let same: serde_json::Map<String, Value> =
+        (0..2000).map(|at| (format!("f{at}"), field(1).1)).collect();
+    let same = json!({"type": "object", "properties": same});
+    assert_eq!(Compiled::of("s", &same).patterns, 1);
+}
+
+#[test]
 fn rules_that_nobody_evaluates_are_told() {
     let rule = json!([{"rule": "quantity(self) > 1"}]);
     let told = warnings(&definition(
@@ -354,8 +377,8 @@ proptest! {
         let _ = validate(&definition(&schema), None);
         let _ = validate(&object, Some(&old));
         let _ = warnings(&definition(&schema));
-        let mut compiler = Compiler::default();
-        let compiled = compiler.root("s", &json!({ "type": "object", "properties": { "spec": schema } }));
+        let whole = json!({ "type": "object", "properties": { "spec": schema } });
+        let compiled = Compiled::of("s", &whole).schema;
         let mut value = object_of(&object);
         prune::prune(&compiled, &mut value, "", &mut Vec::new());
         prune::default(&compiled, &mut value);

@@ -8,6 +8,7 @@
 
 mod applying;
 mod custom;
+mod custom_applied;
 mod custom_names;
 mod deletion;
 mod facts;
