@@ -43,6 +43,7 @@ sessions! {
     a_daemon_set_is_on_every_node_and_rolled: "daemonset" in "k-daemons" ["--nodes", "2"];
     versions_come_and_go_and_services_are_made: "rollouts" in "k-rollouts" ["--nodes", "2"];
     objects_are_changed_in_every_way: "changes" in "k-changes" ["--nodes", "1"];
+    fields_have_owners: "apply" in "k-apply" ["--nodes", "1"];
     containers_and_their_logs: "containers" in "k-containers" ["--nodes", "1"];
     configuration_reaches_containers: "configuration" in "k-config" ["--nodes", "1"];
     users_are_held_to_their_rights: "rights" in "k-rights" ["--nodes", "1"];
