@@ -34,6 +34,7 @@ fn main() -> Outcome {
         namespaces: Vec::new(),
         objects: None,
         audit_log: None,
+        containers: None,
         limits: Limits::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

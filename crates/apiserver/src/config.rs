@@ -5,12 +5,14 @@
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::exec::Containers;
+
 /// Everything that [`serve`](crate::serve) needs.
-#[derive(Debug)]
 pub struct Config {
     /// Bound sockets; born where the caller wants them (for example in a namespace of its own).
     pub listeners: Vec<TcpListener>,
@@ -28,6 +30,8 @@ pub struct Config {
     /// `<dir>/<namespace>_<pod>_<uid>/<container>/<restart>.log`, rotated files `<restart>.log.<k>`
     /// where a greater `k` is older.
     pub pod_logs: Option<PathBuf>,
+    /// Who runs the containers, for `pods/exec`; without it there is no such thing.
+    pub containers: Option<Arc<dyn Containers>>,
     /// Namespaces that are there from the start, besides Kubernetes' own.
     pub namespaces: Vec<String>,
     /// Objects that are there from the start: a `List` as JSON or YAML, Namespaces before what is in them.

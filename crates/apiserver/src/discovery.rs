@@ -49,6 +49,9 @@ pub(crate) fn parts(kind: &'static Kind) -> Vec<Part> {
         "Pod" => {
             parts.push(part("binding", "", "v1", "Binding", &["create"]));
             parts.push(part("eviction", "policy", "v1", "Eviction", &["create"]));
+            let verbs = &["create", "get"];
+            parts.push(part("attach", "", "v1", "PodAttachOptions", verbs));
+            parts.push(part("exec", "", "v1", "PodExecOptions", verbs));
             parts.push(own("log", &["get"]));
         }
         "Namespace" => parts.push(own("finalize", &["update"])),

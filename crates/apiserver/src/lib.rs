@@ -18,6 +18,7 @@ mod discovery;
 #[cfg(test)]
 mod docs;
 mod error;
+mod exec;
 mod gc;
 mod handlers;
 mod http;
@@ -40,4 +41,5 @@ mod watch;
 
 pub use config::{Config, Limits, TlsFiles};
 pub use error::ServerError;
+pub use exec::{ContainerCommand, Containers, ExecEvent, ExecOrder};
 pub use server::serve;

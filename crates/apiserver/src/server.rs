@@ -17,6 +17,7 @@ use crate::audit::Audit;
 use crate::auth::Tokens;
 use crate::config::{Config, Limits};
 use crate::error::ServerError;
+use crate::exec::{self, Containers};
 use crate::rbac::{self, Rbac};
 use crate::store::Store;
 use crate::table::cache::Cache;
@@ -37,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) audit: Option<Audit>,
     pub(crate) connections: Arc<http::Admission>,
     pub(crate) requests: Semaphore,
+    pub(crate) containers: Option<Arc<dyn Containers>>,
+    pub(crate) sessions: Arc<Semaphore>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -82,6 +85,8 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> Result
         limits: config.limits,
         pod_logs: config.pod_logs,
         audit,
+        containers: config.containers,
+        sessions: Arc::new(Semaphore::new(exec::SESSIONS)),
         stop: stopped.clone(),
     });
     let first = handlers::First {

@@ -11,6 +11,7 @@ pub mod cli;
 mod client;
 mod cluster;
 mod container;
+pub mod containers;
 mod credentials;
 mod error;
 mod namespaces;

@@ -5,6 +5,7 @@
 //! /run/seaway-lab/NAME/lock        locked by the supervisor as long as it lives (its standard input)
 //! /run/seaway-lab/NAME/lab.json    what is needed to end a supervisor that does not answer
 //! /run/seaway-lab/NAME/control.sock   the supervisor's socket
+//! /run/seaway-lab/NAME/containers.sock   the same, for commands in containers alone
 //! /run/seaway-lab/NAME/kubeconfig  for the user's kubectl
 //! /run/seaway-lab/NAME/credentials/   what the lab's own programs show to the API server
 //! /run/seaway-lab/NAME/pod-logs/   what containers write: NAMESPACE_POD_UID/CONTAINER/RESTARTS.log
@@ -78,6 +79,11 @@ impl StateDir {
     /// The supervisor's socket.
     pub fn control_socket(&self) -> PathBuf {
         self.path().join("control.sock")
+    }
+
+    /// The supervisor's socket for those who may run commands in containers and nothing else.
+    pub fn containers_socket(&self) -> PathBuf {
+        self.path().join("containers.sock")
     }
 
     /// The user's way to the lab's API server.

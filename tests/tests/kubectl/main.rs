@@ -47,6 +47,8 @@ sessions! {
     containers_and_their_logs: "containers" in "k-containers" ["--nodes", "1"];
     configuration_reaches_containers: "configuration" in "k-config" ["--nodes", "1"];
     users_are_held_to_their_rights: "rights" in "k-rights" ["--nodes", "1"];
+    commands_run_in_containers: "exec" in "k-exec" ["--nodes", "1"];
+    fields_are_explained: "explain" in "k-explain" ["--nodes", "1"];
     services_and_the_rest_are_kept: "services" in "k-services" ["--nodes", "1"];
     kinds_are_defined_and_used: "custom" in "k-custom" ["--nodes", "1"];
     what_is_wrong_or_missing_is_said: "refusals" in "k-refusals" ["--nodes", "1"];

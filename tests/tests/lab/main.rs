@@ -1,5 +1,6 @@
 //! The lab as a user has it: real commands, real processes, everything gone afterwards.
 
+mod exec;
 mod kubelet;
 mod shell;
 mod status;

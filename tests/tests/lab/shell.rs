@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -37,7 +38,7 @@ fn shell(lab: &Lab, arguments: &[&str], input: &[u8]) -> Output {
     output
 }
 
-fn with_pipes(command: &mut Command) -> Child {
+pub(super) fn with_pipes(command: &mut Command) -> Child {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -46,16 +47,16 @@ fn with_pipes(command: &mut Command) -> Child {
         .expect("starts")
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn pid(child: &Child) -> Pid {
+pub(super) fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
 }
 
 /// Whether a program runs anywhere on this machine with that argument.
-fn runs_with(argument: &str) -> bool {
+pub(super) fn runs_with(argument: &str) -> bool {
     let entries = std::fs::read_dir("/proc").expect("proc").flatten();
     entries.into_iter().any(|entry| {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -64,7 +65,7 @@ fn runs_with(argument: &str) -> bool {
     })
 }
 
-fn wait_for_no_sleep(argument: &str) {
+pub(super) fn wait_for_no_sleep(argument: &str) {
     eventually("the command is gone", LIMIT, || match runs_with(argument) {
         true => Err("it runs"),
         false => Ok(()),
@@ -270,10 +271,10 @@ fn when_either_side_is_gone_the_other_ends() {
 }
 
 /// A terminal with a shell on it.
-struct Session {
-    child: Child,
+pub(super) struct Session {
+    pub(super) child: Child,
     keys: File,
-    slave: OwnedFd,
+    pub(super) slave: OwnedFd,
     shown: Receiver<Vec<u8>>,
     seen: String,
     /// How the terminal was.
@@ -282,6 +283,12 @@ struct Session {
 
 impl Session {
     fn open(lab: &Lab, arguments: &[&str]) -> Session {
+        let name = ["lab", "shell", "--name", lab.name];
+        Session::of(&binary("seaway"), &[&name, arguments].concat())
+    }
+
+    /// A program on a terminal of its own.
+    pub(super) fn of(program: &Path, arguments: &[&str]) -> Session {
         let size = Winsize {
             ws_row: 33,
             ws_col: 101,
@@ -293,8 +300,7 @@ impl Session {
         let before = stty(&pair.slave, &["-g"]);
         let child = Command::new("setsid")
             .arg("--ctty")
-            .arg(binary("seaway"))
-            .args(["lab", "shell", "--name", lab.name])
+            .arg(program)
             .args(arguments)
             .env("TERM", "vt220")
             .stdin(slave())
@@ -322,12 +328,12 @@ impl Session {
         }
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub(super) fn type_in(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("typed");
     }
 
     /// Waits until something is shown, and forgets all up to there.
-    fn see(&mut self, wanted: &str) {
+    pub(super) fn see(&mut self, wanted: &str) {
         loop {
             if let Some(at) = self.seen.find(wanted) {
                 self.seen.drain(..at + wanted.len());
@@ -341,7 +347,7 @@ impl Session {
     }
 
     /// Waits for its end and gives its exit code; the terminal has to be as it was, if that `is_so`.
-    fn end(mut self, is_so: bool) -> Option<i32> {
+    pub(super) fn end(mut self, is_so: bool) -> Option<i32> {
         let status = self.child.wait().expect("ends");
         assert_eq!(stty(&self.slave, &["-g"]) == self.before, is_so);
         status.code()
@@ -349,7 +355,7 @@ impl Session {
 }
 
 /// What `stty` says about a terminal, or does to it.
-fn stty(terminal: &OwnedFd, arguments: &[&str]) -> String {
+pub(super) fn stty(terminal: &OwnedFd, arguments: &[&str]) -> String {
     let output = Command::new("stty")
         .args(arguments)
         .stdin(terminal.try_clone().expect("duplicated"))

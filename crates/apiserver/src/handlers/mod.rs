@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -35,7 +36,7 @@ use crate::reviews::Review;
 use crate::server::Server;
 use crate::status::ApiError;
 use crate::store::{Key, Object};
-use crate::{discovery, logs, openapi};
+use crate::{discovery, exec, logs, openapi};
 
 pub(crate) use bootstrap::{First, bootstrap};
 pub(crate) use delete::{Wish, remove};
@@ -185,17 +186,19 @@ fn permit(server: &Server) -> Result<tokio::sync::SemaphorePermit<'_>, ApiError>
 async fn objects(
     server: &Arc<Server>,
     user: Arc<User>,
-    head: Parts,
+    mut head: Parts,
     body: Incoming,
     target: Target,
     query: Query,
 ) -> Answer {
     let read = matches!(head.method, Method::GET);
     let dry = dry_run(&query)?;
-    let long = head.method == Method::GET && is_long(&target, &query);
+    let session = exec::is_meant(&target);
+    let long = session || (head.method == Method::GET && is_long(&target, &query));
     let _permit = if long { None } else { Some(permit(server)?) };
     let content = http::content_type(&head.headers);
-    let bytes = if read {
+    let upgrade = head.extensions.remove::<OnUpgrade>();
+    let bytes = if read || session {
         Bytes::new()
     } else {
         http::read_body(body, &server.limits).await?
@@ -208,7 +211,7 @@ async fn objects(
         namespace: target.namespace,
         name: target.name,
         query,
-        shape: if subresource.as_deref() == Some("log") {
+        shape: if session || subresource.as_deref() == Some("log") {
             Shape::Object
         } else {
             http::shape(&head.headers)?
@@ -220,6 +223,15 @@ async fn objects(
         server: Arc::clone(server),
         user,
     };
+    if session {
+        return exec::answer(
+            &call,
+            subresource.as_deref().unwrap_or(""),
+            &head.headers,
+            upgrade,
+        )
+        .await;
+    }
     let built_in = call.kind.custom.is_none();
     if subresource.as_deref() == Some("log") && call.kind.kind == "Pod" && built_in {
         return if read {

@@ -40,9 +40,7 @@ pub(crate) fn dispatch(call: &Call, part: &str) -> Answer {
         ("finalize", "PUT") if namespace && part == first => finalize(call),
         ("binding" | "eviction", _) if pod => Err(ApiError::method_not_allowed()),
         ("finalize", _) if namespace => Err(ApiError::method_not_allowed()),
-        ("exec" | "attach" | "portforward" | "proxy" | "ephemeralcontainers" | "resize", _)
-            if pod =>
-        {
+        ("portforward" | "proxy" | "ephemeralcontainers" | "resize", _) if pod => {
             Err(ApiError::not_served(&format!("pods/{first}")))
         }
         ("proxy", _)

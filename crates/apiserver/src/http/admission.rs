@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -141,6 +142,7 @@ impl Admission {
             admission: Arc::clone(self),
             id,
             evict,
+            patient: AtomicBool::new(false),
         }))
     }
 
@@ -157,9 +159,20 @@ pub(super) struct Place {
     admission: Arc<Admission>,
     id: u64,
     evict: Arc<Notify>,
+    patient: AtomicBool,
 }
 
 impl Place {
+    /// From now on the client may read as slowly as it likes: somebody may be looking at a page.
+    pub(super) fn be_patient(&self) {
+        self.patient.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client may read as slowly as it likes.
+    pub(super) fn is_patient(&self) -> bool {
+        self.patient.load(Ordering::Relaxed)
+    }
+
     /// Waits until the connection is to go.
     pub(super) async fn evicted(&self) {
         self.evict.notified().await;

@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::admission::{Place, Served};
 use super::guard::Guard;
+use crate::exec::Takeover;
 use crate::handlers;
 use crate::server::{Server, stopped};
 
@@ -94,10 +95,15 @@ async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, stream: TcpStream, pl
         Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
         Err(_) => return debug!("TLS handshake took too long"),
     };
+    let taken = watch::Sender::new(None::<Takeover>);
     let service = service_fn(|request| {
         let (server, in_flight) = (Arc::clone(&server), place.request());
+        let taken = &taken;
         async move {
-            let answer = handlers::answer(server, request).await;
+            let mut answer = handlers::answer(server, request).await;
+            if let Some(takeover) = answer.extensions_mut().remove::<Takeover>() {
+                taken.send_replace(Some(takeover));
+            }
             Ok::<_, Infallible>(answer.map(|body| Served::new(body, in_flight)))
         }
     });
@@ -105,7 +111,8 @@ async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, stream: TcpStream, pl
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle_timeout)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(tls), service);
+        .serve_connection(TokioIo::new(tls), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let mut stop = server.stop.clone();
     let outcome = tokio::select! {
@@ -116,6 +123,13 @@ async fn serve(server: Arc<Server>, acceptor: TlsAcceptor, stream: TcpStream, pl
         }
     };
     if let Err(error) = outcome {
-        debug!(%error, "connection ended");
+        return debug!(%error, "connection ended");
+    }
+    let session = taken.borrow().as_ref().and_then(Takeover::take);
+    if let Some(session) = session {
+        // As long as it lasts, the connection is neither idle nor too slow.
+        let _busy = place.request();
+        place.be_patient();
+        session.await;
     }
 }

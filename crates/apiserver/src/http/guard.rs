@@ -40,6 +40,10 @@ impl<S> Guard<S> {
             self.stalled = None;
             return outcome;
         }
+        if self.place.is_patient() {
+            self.stalled = None;
+            return Poll::Pending;
+        }
         let limit = self.limit;
         let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(timer.as_mut().poll(context));

@@ -33,6 +33,12 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All values of a parameter that may be given more than once, in their order.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let given = self.0.iter().filter(move |(key, _)| key == name);
+        given.map(|(_, value)| value.as_str())
+    }
+
     /// A parameter that is true or false: as in Kubernetes everything but these two words is true.
     pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         let given = self.0.iter().find(|(key, _)| key == name);

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 #[derive(Debug)]
 pub(super) struct Format {
     since: Option<Timestamp>,
+    /// The only stream that is shown.
+    only: Option<&'static str>,
     timestamps: bool,
     /// Bytes that may still be shown.
     left: Option<u64>,
@@ -17,9 +19,18 @@ impl Format {
     pub(super) fn new(since: Option<Timestamp>, timestamps: bool, limit: Option<u64>) -> Self {
         Self {
             since,
+            only: None,
             timestamps,
             left: limit,
             continues: false,
+        }
+    }
+
+    /// Everything that one stream carries, as it was written.
+    pub(super) fn only(stream: &'static str) -> Self {
+        Self {
+            only: Some(stream),
+            ..Self::new(None, false, None)
         }
     }
 
@@ -31,7 +42,7 @@ impl Format {
     /// Shows one line (without its newline); what is not in CRI format is left out.
     pub(super) fn show(&mut self, line: &[u8], out: &mut Vec<u8>) {
         let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (Some(time), Some(_stream), Some(tag)) = (parts.next(), parts.next(), parts.next())
+        let (Some(time), Some(stream), Some(tag)) = (parts.next(), parts.next(), parts.next())
         else {
             return;
         };
@@ -42,6 +53,9 @@ impl Format {
         else {
             return;
         };
+        if self.only.is_some_and(|only| only.as_bytes() != stream) {
+            return;
+        }
         if self.since.is_some_and(|since| written < since) {
             return;
         }

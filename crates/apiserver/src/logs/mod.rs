@@ -85,7 +85,8 @@ fn container_names(pod: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn container(call: &Call, pod: &Value) -> Result<String, ApiError> {
+/// The container that a request for a Pod means.
+pub(crate) fn container(call: &Call, pod: &Value) -> Result<String, ApiError> {
     let names = container_names(pod);
     let name = call.name.as_deref().unwrap_or("");
     match call.query.get("container") {
@@ -198,6 +199,42 @@ pub(crate) async fn answer(call: &Call) -> Answer {
     let server = Arc::clone(&call.server);
     let chunks = chunks(server, call.kind, source, followed);
     Ok(http::stream("text/plain", Box::pin(chunks)))
+}
+
+/// What a container writes to one stream from now on, to its end.
+pub(crate) async fn from_now(
+    call: &Call,
+    container: &str,
+    stream: &'static str,
+) -> Result<impl Stream<Item = Bytes> + Send + use<>, ApiError> {
+    let Some(root) = &call.server.pod_logs else {
+        return Err(ApiError::not_served("pods/attach without a log directory"));
+    };
+    let object = call.object()?;
+    let directory = directory(root, &object, container);
+    let opened = tokio::task::spawn_blocking(move || {
+        let Some(run) = files::run(&directory, false)? else {
+            return Ok(None);
+        };
+        let source = Source::open(&directory, run, Some(0), Format::only(stream))?;
+        Ok(Some((run, source)))
+    });
+    let name = &object.key.name;
+    let (run, source) = opened
+        .await
+        .map_err(|_| ApiError::internal("reading the output failed"))?
+        .map_err(|error: std::io::Error| {
+            ApiError::internal(format!("reading the output of pod {name:?}: {error}"))
+        })?
+        .ok_or_else(|| nothing_yet(&object.value(), name, container, false))?;
+    let followed = Followed {
+        key: object.key.clone(),
+        uid: object.uid.clone(),
+        container: container.to_owned(),
+        run,
+    };
+    let server = Arc::clone(&call.server);
+    Ok(chunks(server, call.kind, source, Some(followed)))
 }
 
 fn chunks(

@@ -3,6 +3,7 @@
 //!
 //! Nobody can validate an object by it: that is the server's part.
 
+mod descriptions;
 mod schemas;
 
 use bytes::Bytes;

@@ -1,20 +1,20 @@
 //! OpenAPI component schemas, from the same digest of the published API definitions that reads
 //! protobuf bodies: which fields there are and of what type, so that `kubectl explain` has
-//! something to show. Descriptions of fields and rules about values are not in it.
+//! something to show. Rules about values are not in it.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::descriptions::{Descriptions, Text};
 use crate::crd;
 use crate::handlers::wrap::api_version;
 use crate::kinds::{Kind, Served};
 use crate::protobuf::schema::{self, Field, Message, Shape, Type};
 use crate::schema::{Fact, Shape as ListShape, of_message};
 
-/// What `kubectl explain` says of a kind.
-const DESCRIPTION: &str = "This server publishes the names and types of fields, without words \
-    about them. These are at https://kubernetes.io/docs/reference/kubernetes-api/";
+/// A type whose fields `apiVersion` and `kind` mean what they mean in all objects.
+const OWN_NAME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 /// The published name of a message: `core.Pod` is `io.k8s.api.core.v1.Pod`.
 fn published(name: &str) -> String {
@@ -41,12 +41,22 @@ fn simple(kind: &Type) -> Value {
     }
 }
 
-fn property(field: &Field) -> Value {
+fn property(field: &Field, description: Option<String>) -> Value {
     let one = simple(&field.kind);
-    match field.shape {
-        Shape::One => one,
-        Shape::List => json!({ "type": "array", "items": one }),
-        Shape::Map => json!({ "type": "object", "additionalProperties": one }),
+    let mut property = match (&field.shape, &description) {
+        // Next to a reference nothing else is read.
+        (Shape::One, Some(_)) if one.get("$ref").is_some() => json!({ "allOf": [one] }),
+        (Shape::One, _) => one,
+        (Shape::List, _) => json!({ "type": "array", "items": one }),
+        (Shape::Map, _) => json!({ "type": "object", "additionalProperties": one }),
+    };
+    describe(&mut property, description);
+    property
+}
+
+fn describe(schema: &mut Value, description: Option<String>) {
+    if let Some(description) = description {
+        schema["description"] = description.into();
     }
 }
 
@@ -89,7 +99,12 @@ fn with_merging(fact: Option<&Fact>, mut schema: Value) -> Value {
 }
 
 /// Writes the properties of a message and names the messages that these lead to.
-fn properties((name, message): (&str, &Message), into: &mut Value, found: &mut Vec<&'static str>) {
+fn properties(
+    (name, message): (&str, &Message),
+    words: &Descriptions<'_>,
+    into: &mut Value,
+    found: &mut Vec<&'static str>,
+) {
     let facts = of_message(name);
     for field in message.fields.values() {
         let inner = match &field.kind {
@@ -97,11 +112,12 @@ fn properties((name, message): (&str, &Message), into: &mut Value, found: &mut V
             _ => None,
         };
         match inner {
-            Some(inner) if field.name == "*" => properties(inner, into, found),
+            Some(inner) if field.name == "*" => properties(inner, words, into, found),
             _ => {
                 found.extend(inner.map(|(name, _)| name));
                 let fact = facts.and_then(|facts| facts.get(field.name.as_str()));
-                into[&field.name] = with_merging(fact, property(field));
+                let description = words.of_field(&published(name), &field.name);
+                into[&field.name] = with_merging(fact, property(field, description));
             }
         }
     }
@@ -109,6 +125,8 @@ fn properties((name, message): (&str, &Message), into: &mut Value, found: &mut V
 
 /// The schemas of the kinds and of all that is in them.
 pub(super) fn of(served: &Served, kinds: &[&Kind]) -> Value {
+    let text = Text::unpack();
+    let words = text.descriptions();
     let mut schemas = json!({});
     let (mut waiting, mut seen) = (Vec::new(), BTreeSet::new());
     for kind in kinds {
@@ -121,18 +139,23 @@ pub(super) fn of(served: &Served, kinds: &[&Kind]) -> Value {
         let Some((name, message)) = schema::entry_of(&api_version(kind), kind.kind) else {
             continue;
         };
-        let mut fields =
-            json!({ "apiVersion": { "type": "string" }, "kind": { "type": "string" } });
-        properties((name, message), &mut fields, &mut waiting);
+        let own = published(name);
+        let mut fields = json!({});
+        for field in ["apiVersion", "kind"] {
+            fields[field] = json!({ "type": "string" });
+            describe(&mut fields[field], words.of_field(OWN_NAME, field));
+        }
+        properties((name, message), &words, &mut fields, &mut waiting);
         seen.insert(name);
-        schemas[published(name)] = json!({
+        let mut described = json!({
             "type": "object",
-            "description": DESCRIPTION,
             "properties": fields,
             "x-kubernetes-group-version-kind": [{
                 "group": kind.group, "version": kind.version, "kind": kind.kind,
             }],
         });
+        describe(&mut described, words.of_type(&own));
+        schemas[own] = described;
     }
     while let Some(name) = waiting.pop() {
         if !seen.insert(name) {
@@ -142,12 +165,14 @@ pub(super) fn of(served: &Served, kinds: &[&Kind]) -> Value {
             continue;
         };
         let mut fields = json!({});
-        properties((name, message), &mut fields, &mut waiting);
-        let mut schema = json!({ "type": "object", "properties": fields });
+        properties((name, message), &words, &mut fields, &mut waiting);
+        let own = published(name);
+        let mut described = json!({ "type": "object", "properties": fields });
         if of_message(name).is_some_and(|facts| facts.contains_key("-")) {
-            schema["x-kubernetes-map-type"] = "atomic".into();
+            described["x-kubernetes-map-type"] = "atomic".into();
         }
-        schemas[published(name)] = schema;
+        describe(&mut described, words.of_type(&own));
+        schemas[own] = described;
     }
     schemas
 }
@@ -181,9 +206,9 @@ mod tests {
             &[kinds::find("", "v1", "pods").unwrap()],
         );
         let volume = &schemas["io.k8s.api.core.v1.Volume"]["properties"];
-        assert_eq!(volume["name"], json!({ "type": "string" }));
+        assert_eq!(volume["name"]["type"], "string");
         assert_eq!(
-            volume["emptyDir"]["$ref"],
+            volume["emptyDir"]["allOf"][0]["$ref"],
             "#/components/schemas/io.k8s.api.core.v1.EmptyDirVolumeSource"
         );
         let spec = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"];

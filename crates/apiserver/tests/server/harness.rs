@@ -86,6 +86,7 @@ impl Server {
             namespaces: Vec::new(),
             objects: None,
             audit_log: None,
+            containers: None,
             limits,
         };
         let (stop, stopped) = oneshot::channel::<()>();

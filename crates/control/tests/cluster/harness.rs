@@ -118,6 +118,7 @@ impl Cluster {
             namespaces: Vec::new(),
             objects: None,
             audit_log: None,
+            containers: None,
             limits: Limits::default(),
         };
         let (stop, stopped) = oneshot::channel::<()>();

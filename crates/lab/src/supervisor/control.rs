@@ -1,7 +1,8 @@
-//! The supervisor's socket: requests in, answers out, each connection on its own thread.
+//! The supervisor's sockets: requests in, answers out, each connection on its own thread.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -22,16 +23,21 @@ use crate::topology::{CONTROL_PLANE, OUTSIDE, POD_NAMESPACE, ROUTER};
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Opens the socket and serves it for as long as the process lives. `end` is told when a client
+/// Opens the sockets and serves them for as long as the process lives. `end` is told when a client
 /// has had the lab taken down.
 pub(crate) fn serve(lab: &Arc<Lab>, end: Sender<()>) -> Result<(), LabError> {
-    let path = lab.state.control_socket();
+    listen(lab, lab.state.control_socket(), Some(end))?;
+    listen(lab, lab.state.containers_socket(), None)
+}
+
+/// Without anybody to tell of the end, only commands in containers are served.
+fn listen(lab: &Arc<Lab>, path: PathBuf, end: Option<Sender<()>>) -> Result<(), LabError> {
     let listener = UnixListener::bind(&path).on("listen on", &path)?;
     let lab = lab.clone();
     let accept = move || {
         for stream in listener.incoming() {
             match stream {
-                Ok(stream) => admit(stream, &lab, &end),
+                Ok(stream) => admit(stream, &lab, end.clone()),
                 Err(e) => {
                     tracing::warn!("accept on the control socket: {e}");
                     // Out of descriptors: wait for others to finish instead of spinning.
@@ -48,11 +54,14 @@ pub(crate) fn serve(lab: &Arc<Lab>, end: Sender<()>) -> Result<(), LabError> {
         .during("start", || "the thread of the control socket".to_owned())
 }
 
-fn admit(stream: UnixStream, lab: &Arc<Lab>, end: &Sender<()>) {
-    let (lab, end) = (lab.clone(), end.clone());
+fn admit(stream: UnixStream, lab: &Arc<Lab>, end: Option<Sender<()>>) {
+    let lab = lab.clone();
     let started = thread::Builder::new().spawn(move || {
         let mut client = Client(Connection::accepted(stream, Deadline::after(READ_TIMEOUT)));
-        client.serve(&lab, &end);
+        match end {
+            Some(end) => client.serve(&lab, &end),
+            None => client.serve_commands(&lab),
+        }
     });
     if let Err(e) = started {
         tracing::warn!("no thread for a client: {e}");
@@ -62,14 +71,33 @@ fn admit(stream: UnixStream, lab: &Arc<Lab>, end: &Sender<()>) {
 struct Client(Connection);
 
 impl Client {
-    fn serve(&mut self, lab: &Lab, end: &Sender<()>) {
-        let request = match self.0.receive::<Request>() {
-            Ok((request, _)) => request,
-            Err(e) => {
-                return self.answer::<()>(Err(LabError::Request(format!("read the request: {e}"))));
+    fn request(&mut self) -> Option<Request> {
+        match self.0.receive::<Request>() {
+            Ok((request, _)) => {
+                tracing::debug!("{request:?}");
+                Some(request)
             }
+            Err(e) => {
+                self.answer::<()>(Err(LabError::Request(format!("read the request: {e}"))));
+                None
+            }
+        }
+    }
+
+    fn serve_commands(&mut self, lab: &Lab) {
+        match self.request() {
+            Some(Request::Shell(request)) => self.shell(lab, &request),
+            Some(_) => self.answer::<()>(Err(LabError::Request(
+                "on this socket there are only commands in containers".to_owned(),
+            ))),
+            None => {}
+        }
+    }
+
+    fn serve(&mut self, lab: &Lab, end: &Sender<()>) {
+        let Some(request) = self.request() else {
+            return;
         };
-        tracing::debug!("{request:?}");
         match request {
             Request::Status => self.answer(Ok(lab.status())),
             Request::Kill { process, signal } => self.answer(kill(lab, &process, signal)),

@@ -71,6 +71,7 @@ impl ControlPlane {
             ("tokens", self.credentials.tokens()),
             ("objects", self.credentials.rights()),
             ("pod-logs", state.pod_logs()),
+            ("containers", state.containers_socket()),
         ];
         for (name, path) in files {
             flag(name, path.display().to_string());

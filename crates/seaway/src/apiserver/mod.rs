@@ -1,5 +1,7 @@
 //! `seaway apiserver`: the embedded API server, from flags to its configuration and listeners.
 
+mod containers;
+
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,9 @@ pub(crate) struct ApiServerArgs {
     /// Where the containers of Pods write: NAMESPACE_POD_UID/CONTAINER/RESTARTS.log below it.
     #[arg(long)]
     pod_logs: Option<PathBuf>,
+    /// The socket of whoever runs the containers, for `pods/exec`.
+    #[arg(long, value_name = "SOCKET")]
+    containers: Option<PathBuf>,
     /// A Namespace that is there from the start, besides Kubernetes' own. May be given more than once.
     #[arg(long, value_name = "NAME")]
     namespace: Vec<String>,
@@ -119,6 +124,7 @@ pub(crate) fn run(args: ApiServerArgs) -> anyhow::Result<ExitCode> {
         node_ports: args.node_ports.0,
         advertise: args.advertise,
         pod_logs: args.pod_logs,
+        containers: args.containers.map(containers::at),
         namespaces: args.namespace,
         objects: args.objects,
         audit_log: args.audit_log,
