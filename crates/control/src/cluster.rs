@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::runtime::WatchStreamExt;
@@ -65,6 +67,7 @@ pub(crate) struct Cluster {
     pub(crate) sets: View<ReplicaSet>,
     pub(crate) services: View<Service>,
     pub(crate) slices: View<EndpointSlice>,
+    pub(crate) endpoints: View<Endpoints>,
     pub(crate) policies: View<NetworkPolicy>,
     /// Kinds that are watched and were not listed yet.
     unlisted: watch::Sender<usize>,
@@ -94,6 +97,7 @@ impl Cluster {
             sets: View::default(),
             services: View::default(),
             slices: View::default(),
+            endpoints: View::default(),
             policies: View::default(),
             unlisted: watch::Sender::new(0),
             ending: watch::Sender::new(false),

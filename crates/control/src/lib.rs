@@ -7,6 +7,7 @@
 //! - `deployments`, `replicasets`: versions of a workload, and as many Pods of each as wanted.
 //! - `daemonsets`: a Pod on each node that fits, and the templates that there were.
 //! - `endpoint_slices`: the Pods behind each Service.
+//! - `endpoints`: the same in the older form, and slices for what others write in it.
 //! - `accounts`: what every namespace has.
 //! - `startup_taint`: the taint that nodes have until their network is up.
 //! - `unenforced`: NetworkPolicies that nobody enforces.
@@ -29,6 +30,7 @@ mod config;
 mod daemonsets;
 mod deployments;
 mod endpoint_slices;
+mod endpoints;
 mod error;
 mod leader;
 mod ledger;

@@ -17,6 +17,7 @@ use crate::config::{ControlConfig, Extent};
 use crate::daemonsets::DaemonSets;
 use crate::deployments::Deployments;
 use crate::endpoint_slices::EndpointSlices;
+use crate::endpoints::EndpointsWriter;
 use crate::error::ControlError;
 use crate::leader::{Election, lead};
 use crate::node_cidrs::NodeCidrs;
@@ -66,6 +67,8 @@ struct Plane {
     accounts: Arc<Accounts>,
     /// None where somebody else makes them.
     slices: Option<Arc<EndpointSlices>>,
+    /// Likewise.
+    endpoints: Option<Arc<EndpointsWriter>>,
 }
 
 impl Loops {
@@ -100,6 +103,9 @@ impl Plane {
             slices: config
                 .endpoint_slices
                 .then(|| Arc::new(EndpointSlices::new(cluster.clone()))),
+            endpoints: config
+                .endpoint_slices
+                .then(|| Arc::new(EndpointsWriter::new(cluster.clone()))),
         }
     }
 }
@@ -193,6 +199,9 @@ fn start_all(loops: &Arc<Loops>, tasks: &mut Tasks) {
     let Some(plane) = &loops.plane else { return };
     if let Some(slices) = &plane.slices {
         start(loops, slices, SLICE_WORKERS, tasks);
+    }
+    if let Some(endpoints) = &plane.endpoints {
+        start(loops, endpoints, WORKERS, tasks);
     }
     start(loops, &plane.scheduler, 1, tasks);
     start(loops, &plane.life, 1, tasks);
@@ -345,17 +354,25 @@ fn watch_daemon_sets(loops: &Arc<Loops>, tasks: &mut Tasks) {
 }
 
 fn watch_services(loops: &Arc<Loops>, tasks: &mut Tasks) {
-    fn slices(loops: &Loops) -> Option<&Arc<EndpointSlices>> {
-        loops.plane.as_ref()?.slices.as_ref()
+    fn both(loops: &Loops) -> Option<(&Arc<EndpointSlices>, &Arc<EndpointsWriter>)> {
+        let plane = loops.plane.as_ref()?;
+        plane.slices.as_ref().zip(plane.endpoints.as_ref())
     }
     watch(loops, tasks, all(loops, |c| &c.services), |l, heard| {
-        if let Some(slices) = slices(l) {
+        if let Some((slices, endpoints)) = both(l) {
             slices.hear_services(heard);
+            endpoints.hear_services(heard);
         }
     });
     watch(loops, tasks, all(loops, |c| &c.slices), |l, heard| {
-        if let Some(slices) = slices(l) {
+        if let Some((slices, endpoints)) = both(l) {
             slices.hear_slices(heard);
+            endpoints.hear_slices(heard);
+        }
+    });
+    watch(loops, tasks, all(loops, |c| &c.endpoints), |l, heard| {
+        if let Some((_, endpoints)) = both(l) {
+            endpoints.hear_endpoints(heard);
         }
     });
 }

@@ -17,16 +17,22 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::error::ServerError;
-use crate::kinds::{FieldError, Kind};
+use crate::kinds::{FieldError, Kind, service_ranges};
 use crate::lifecycle::meta;
 use crate::status::ApiError;
+use crate::store::StoreError;
 
 use pool::Pool;
+
+/// The ServiceCIDR of the ranges that the server is started with.
+pub(crate) const DEFAULT_RANGE: &str = "kubernetes";
 
 /// The addresses and ports of all Services.
 #[derive(Debug)]
 pub(crate) struct Services {
     pool: Mutex<Pool>,
+    /// Held by who makes or deletes the IPAddress of an address that is held already, or still.
+    pub(crate) records: Mutex<()>,
 }
 
 /// Something that one Service holds.
@@ -47,6 +53,16 @@ pub(crate) struct Claim<'a> {
 }
 
 impl Claim<'_> {
+    /// The addresses that are new to the Service.
+    pub(crate) fn fresh(&self) -> impl Iterator<Item = IpAddr> {
+        addresses(&self.taken)
+    }
+
+    /// The addresses that the Service no longer needs.
+    pub(crate) fn surplus(&self) -> impl Iterator<Item = IpAddr> {
+        addresses(&self.surplus)
+    }
+
     /// The Service is stored: what it got is its own, what it no longer needs is free.
     pub(crate) fn keep(mut self) {
         let mut pool = self.services.lock();
@@ -82,7 +98,19 @@ pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or("")
 }
 
-fn is_service(kind: &Kind) -> bool {
+fn addresses(items: &[Item]) -> impl Iterator<Item = IpAddr> {
+    items.iter().filter_map(|item| match item {
+        Item::Address(address) => Some(*address),
+        Item::Port(_) => None,
+    })
+}
+
+/// Whether objects of a kind hold their name as an address.
+pub(crate) fn is_address(kind: &Kind) -> bool {
+    kind.group == "networking.k8s.io" && kind.kind == "IPAddress"
+}
+
+pub(crate) fn is_service(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.kind == "Service"
 }
 
@@ -90,6 +118,11 @@ fn owner(value: &Value) -> String {
     // With its uid: a Service of the same name that comes next is another owner.
     let [namespace, name, uid] = ["namespace", "name", "uid"].map(|field| meta(value, field));
     format!("{namespace}/{name}/{uid}")
+}
+
+/// The addresses that a stored Service holds.
+pub(crate) fn held_addresses(service: &Value) -> Vec<IpAddr> {
+    addresses(&held(service)).collect()
 }
 
 /// What a stored Service holds.
@@ -119,6 +152,7 @@ impl Services {
         }
         Ok(Self {
             pool: Mutex::new(Pool::new(ranges, ports)),
+            records: Mutex::new(()),
         })
     }
 
@@ -144,6 +178,9 @@ impl Services {
             taken: Vec::new(),
             surplus: Vec::new(),
         };
+        if is_address(kind) && old.is_none() {
+            return self.reserve(kind, value, claim);
+        }
         if !is_service(kind) {
             return Ok(claim);
         }
@@ -171,16 +208,77 @@ impl Services {
         Ok(claim)
     }
 
-    /// Gives back what a deleted Service held.
-    pub(crate) fn release(&self, kind: &Kind, value: &Value) {
-        if !is_service(kind) {
-            return;
+    /// An IPAddress that somebody makes keeps the address from all Services.
+    fn reserve<'a>(
+        &'a self,
+        kind: &Kind,
+        value: &Value,
+        mut claim: Claim<'a>,
+    ) -> Result<Claim<'a>, ApiError> {
+        let Some(address) = service_ranges::address_of(value) else {
+            return Ok(claim);
+        };
+        claim.owner = owner(value);
+        let item = Item::Address(address);
+        if self.lock().take(item, &claim.owner) == pool::Taken::Other {
+            let name = meta(value, "name");
+            return Err(ApiError::store(kind, name, &StoreError::Exists));
         }
+        claim.taken.push(item);
+        Ok(claim)
+    }
+
+    /// Gives back what a deleted Service or IPAddress held.
+    pub(crate) fn release(&self, kind: &Kind, value: &Value) {
+        let items = if is_service(kind) {
+            held(value)
+        } else if is_address(kind) {
+            let address = service_ranges::address_of(value);
+            address.map(Item::Address).into_iter().collect()
+        } else {
+            return;
+        };
         let owner = owner(value);
         let mut pool = self.lock();
-        for item in held(value) {
+        for item in items {
             pool.release(item, &owner);
         }
+    }
+
+    /// Namespace and name of the Service that holds an address.
+    pub(crate) fn holder(&self, address: IpAddr) -> Option<(String, String)> {
+        let pool = self.lock();
+        let mut parts = pool.holder(Item::Address(address))?.split('/');
+        let (namespace, name) = (parts.next()?, parts.next()?);
+        // An IPAddress is in no namespace.
+        (!namespace.is_empty()).then(|| (namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The ranges that the server was started with.
+    pub(crate) fn configured(&self) -> Vec<IpNet> {
+        self.lock().configured().to_vec()
+    }
+
+    /// A ServiceCIDR is stored, with these ranges.
+    pub(crate) fn open_range(&self, value: &Value) {
+        let nets = service_ranges::cidrs(value);
+        self.lock()
+            .set_ranges(meta(value, "name"), meta(value, "uid"), &nets);
+    }
+
+    /// A ServiceCIDR is being deleted.
+    pub(crate) fn close_range(&self, value: &Value) {
+        self.lock().close_ranges(meta(value, "uid"));
+    }
+
+    /// A ServiceCIDR is gone.
+    pub(crate) fn drop_range(&self, value: &Value) {
+        self.lock().drop_ranges(meta(value, "uid"));
+    }
+
+    /// The ServiceCIDRs that are being deleted, and whether nothing needs them any more.
+    pub(crate) fn closed_ranges(&self) -> std::collections::BTreeMap<String, bool> {
+        self.lock().closed_ranges()
     }
 }
 

@@ -224,3 +224,58 @@ fn contradicting_ranges_are_refused() {
     assert!(ranges(&["10.96.0.0/16", "10.97.0.0/16"]).is_err());
     assert!(ranges(&["fd00::/112"]).is_ok());
 }
+
+fn range(name: &str, cidrs: &[&str]) -> Value {
+    json!({ "metadata": { "name": name, "uid": name }, "spec": { "cidrs": cidrs } })
+}
+
+#[test]
+fn a_full_range_is_followed_by_the_next_until_something_is_given_back() {
+    let services = services(&["10.96.0.0/30"]);
+    let first = store(&services, service("a", json!({}))).unwrap();
+    services.open_range(&range("more", &["10.97.0.0/30", "fd00::/112"]));
+    let second = store(&services, service("b", json!({}))).unwrap();
+    assert_eq!(second["clusterIP"], "10.97.0.1");
+    assert_eq!(second["ipFamilies"], json!(["IPv4"]), "one family still");
+    services.release(kind(), &service("a", first.clone()));
+    let third = store(&services, service("c", json!({}))).unwrap();
+    assert_eq!(third["clusterIP"], first["clusterIP"]);
+}
+
+#[test]
+fn a_closed_range_gives_nothing_and_goes_when_nobody_needs_it() {
+    let services = services(&["10.96.0.0/30"]);
+    services.open_range(&range("more", &["10.97.0.0/29"]));
+    let chosen = |name: &str, ip: &str| store(&services, service(name, json!({ "clusterIP": ip })));
+    let held = chosen("a", "10.97.0.2").unwrap();
+    services.close_range(&range("more", &[]));
+    let refusal = chosen("b", "10.97.0.3").unwrap_err();
+    assert!(refusal.contains("valid IPs is 10.96.0.0/30"), "{refusal}");
+    assert!(!services.closed_ranges()["more"]);
+    services.open_range(&range("other", &["10.97.0.0/30"]));
+    assert!(services.closed_ranges()["more"], "another has it");
+    services.drop_range(&range("other", &[]));
+    assert!(!services.closed_ranges()["more"]);
+    services.release(kind(), &service("a", held));
+    assert!(services.closed_ranges()["more"]);
+    services.drop_range(&range("more", &[]));
+    assert!(services.closed_ranges().is_empty());
+}
+
+#[test]
+fn an_address_by_hand_is_kept_from_services() {
+    let services = services(&["10.96.0.0/30"]);
+    let addresses = kinds::find("networking.k8s.io", "v1", "ipaddresses").unwrap();
+    let mut by_hand = json!({ "metadata": { "name": "10.96.0.2", "uid": "1" } });
+    let claim = services.claim(addresses, &mut by_hand, None).unwrap();
+    claim.keep();
+    assert!(store(&services, service("a", json!({}))).is_err());
+    assert_eq!(services.holder("10.96.0.2".parse().unwrap()), None);
+    services.release(addresses, &by_hand);
+    let spec = store(&services, service("a", json!({}))).unwrap();
+    assert_eq!(spec["clusterIP"], "10.96.0.2");
+    let error = services.claim(addresses, &mut by_hand, None).unwrap_err();
+    assert_eq!(error.reason, "AlreadyExists");
+    let holder = services.holder("10.96.0.2".parse().unwrap());
+    assert_eq!(holder, Some(("n".to_owned(), "a".to_owned())));
+}

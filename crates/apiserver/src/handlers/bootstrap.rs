@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::create::insert;
+use crate::alloc::DEFAULT_RANGE;
 use crate::error::ServerError;
 use crate::kinds::{self, read};
 use crate::rbac;
@@ -40,6 +41,7 @@ pub(crate) fn bootstrap(
         });
         put(server, ("", "v1", "namespaces"), object)?;
     }
+    make_ranges(server, Timestamp::now())?;
     put(server, ("", "v1", "services"), service(server, advertise))?;
     let families = [("IPv4", true), ("IPv6", false)];
     for (family, is_v4) in families {
@@ -56,6 +58,9 @@ pub(crate) fn bootstrap(
             let slice = slice(name, family, &endpoints);
             put(server, ("discovery.k8s.io", "v1", "endpointslices"), slice)?;
         }
+    }
+    if let Some(endpoints) = endpoints(advertise) {
+        put(server, ("", "v1", "endpoints"), endpoints)?;
     }
     for object in rbac::defaults() {
         put_any(server, object)?;
@@ -105,17 +110,40 @@ fn put_any(server: &Server, value: Value) -> Result<(), ServerError> {
     put(server, (found.group, found.version, found.plural), value)
 }
 
-fn put(
+/// The ServiceCIDR of the ranges that the server is started with.
+pub(super) fn make_ranges(server: &Server, now: Timestamp) -> Result<(), ServerError> {
+    let ranges = server.services.configured().into_iter();
+    let ranges: Vec<String> = ranges.map(|range| range.to_string()).collect();
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": { "name": DEFAULT_RANGE },
+        "spec": { "cidrs": ranges },
+    });
+    put_at(
+        server,
+        ("networking.k8s.io", "v1", "servicecidrs"),
+        object,
+        now,
+    )
+}
+
+fn put(server: &Server, path: (&str, &str, &str), value: Value) -> Result<(), ServerError> {
+    put_at(server, path, value, Timestamp::now())
+}
+
+fn put_at(
     server: &Server,
     (group, version, plural): (&str, &str, &str),
     value: Value,
+    now: Timestamp,
 ) -> Result<(), ServerError> {
     let failed =
         |what: String| ServerError::Config(format!("the first {plural} cannot be made: {what}"));
     let kind = kinds::find(group, version, plural)
         .ok_or_else(|| failed("the kind is not served".to_owned()))?;
     let decoded = kind.decode(value).map_err(|error| failed(error.0))?;
-    insert(server, kind, decoded.value, Timestamp::now(), false)
+    insert(server, kind, decoded.value, now, false)
         .map(|_| ())
         .map_err(|error| failed(error.message))
 }
@@ -172,4 +200,27 @@ fn slice(name: &str, family: &str, endpoints: &[&SocketAddr]) -> Value {
             "protocol": "TCP",
         }],
     })
+}
+
+/// The Endpoints of Service `default/kubernetes`, of the first family; its slices are there already.
+fn endpoints(advertise: &[SocketAddr]) -> Option<Value> {
+    let reachable = || advertise.iter().filter(|one| !one.ip().is_loopback());
+    let first = reachable().next()?;
+    let addresses: Vec<Value> = reachable()
+        .filter(|one| one.is_ipv4() == first.is_ipv4())
+        .map(|one| json!({ "ip": one.ip().to_string() }))
+        .collect();
+    Some(json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+        },
+        "subsets": [{
+            "addresses": addresses,
+            "ports": [{ "name": "https", "port": first.port(), "protocol": "TCP" }],
+        }],
+    }))
 }

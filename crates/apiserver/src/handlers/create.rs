@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Answer, Call, Edit, author, wrap};
+use super::{Answer, Call, Edit, author, holdings, wrap};
 use crate::http;
 use crate::kinds::{self, Kind};
 use crate::lifecycle::{self, meta};
@@ -235,7 +235,7 @@ fn place(
     {
         return Err(ApiError::store(kind, &name, &StoreError::Exists));
     }
-    let claim = server.services.claim(kind, &mut value, None)?;
+    let claim = holdings::claim(server, kind, &mut value, None, (now, dry))?;
     let object = server
         .store
         .commit(
@@ -250,7 +250,7 @@ fn place(
         )
         .map_err(|error| ApiError::store(kind, &name, &error))?;
     if !dry {
-        claim.keep();
+        claim.keep(&object);
     }
     Ok(object)
 }

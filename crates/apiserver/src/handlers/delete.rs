@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, Call, list, wrap};
+use super::{Answer, Call, holdings, list, wrap};
 use crate::http;
 use crate::kinds::{FieldError, Kind};
 use crate::lifecycle::{self, Asked, Deletion, Policy, meta};
@@ -178,11 +178,16 @@ pub(crate) fn remove(
         match server.store.commit(kind, value, change, now, wish.dry) {
             Ok(object) if matches!(change, Change::Remove(_)) => {
                 if !wish.dry {
-                    server.services.release(kind, &object.value());
+                    holdings::gone(server, kind, &object.value(), now);
                 }
                 return Ok(Removed::Gone(object));
             }
-            Ok(object) => return Ok(Removed::Going(object)),
+            Ok(object) => {
+                if !wish.dry {
+                    holdings::going(server, kind, &object, now);
+                }
+                return Ok(Removed::Going(object));
+            }
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(ApiError::store(kind, &key.name, &error)),
         }

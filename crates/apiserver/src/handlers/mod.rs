@@ -8,6 +8,7 @@ mod author;
 mod bootstrap;
 mod create;
 mod delete;
+mod holdings;
 mod list;
 mod reviews;
 mod subresource;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::create::{FieldValidation, settle_namespace};
-use super::{Answer, Call, apply, author};
+use super::{Answer, Call, apply, author, holdings};
 use crate::alloc;
 use crate::http::{self, ContentType, unsupported};
 use crate::kinds::{self, Kind};
@@ -79,7 +79,11 @@ pub(crate) fn modify_as(
             (None, None) => current.managers.clone(),
         };
         let claim = match edit {
-            Edit::Main => Some(server.services.claim(kind, &mut new, Some(&old))?),
+            Edit::Main => {
+                let when = (now, dry);
+                let claim = holdings::claim(server, kind, &mut new, Some(&old), when)?;
+                Some(claim)
+            }
             Edit::Status | Edit::Direct => None,
         };
         if new == old && managers == current.managers {
@@ -98,10 +102,10 @@ pub(crate) fn modify_as(
             Ok(object) => {
                 if !dry {
                     if let Some(claim) = claim {
-                        claim.keep();
+                        claim.keep(&object);
                     }
                     if matches!(change, Change::Remove(_)) {
-                        server.services.release(kind, &old);
+                        holdings::gone(server, kind, &old, now);
                     }
                 }
                 return Ok(object);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::fault::FieldError;
-use super::{Kind, names, read};
+use super::{Kind, names, read, service_ranges};
 use crate::lifecycle::{FOREGROUND, ORPHAN};
 
 /// The most that annotations may take together, in bytes.
@@ -45,6 +45,7 @@ fn name_rule(kind: &Kind) -> names::Rule {
     match kind.kind {
         _ if kind.custom.is_some() => names::subdomain,
         "Namespace" | "Service" => names::label,
+        "IPAddress" => service_ranges::address_name,
         "ClusterRole" | "ClusterRoleBinding" | "Role" | "RoleBinding" => names::path_segment,
         _ => names::subdomain,
     }

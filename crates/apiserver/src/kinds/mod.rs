@@ -8,6 +8,7 @@ mod configs;
 mod daemon_set;
 mod definitions;
 mod endpoint_slice;
+mod endpoints;
 pub(crate) mod events;
 mod fault;
 mod ingress;
@@ -28,6 +29,7 @@ mod revisions;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod selector;
+pub(crate) mod service_ranges;
 mod services;
 mod workloads;
 
@@ -113,8 +115,9 @@ pub(crate) struct Column {
 
 /// Every kind that is built in, in the order of discovery; see [`Served`] for all of a server.
 pub(crate) fn all() -> &'static [Kind] {
-    static KINDS: [Kind; 25] = [
+    static KINDS: [Kind; 28] = [
         configs::CONFIG_MAP,
+        endpoints::ENDPOINTS,
         events::CORE_EVENT,
         namespaces::NAMESPACE,
         nodes::NODE,
@@ -132,7 +135,9 @@ pub(crate) fn all() -> &'static [Kind] {
         events::NEW_EVENT,
         ingress::INGRESS_CLASS,
         ingress::INGRESS,
+        service_ranges::IP_ADDRESS,
         network_policy::NETWORK_POLICY,
+        service_ranges::SERVICE_CIDR,
         priorities::DISRUPTION_BUDGET,
         rbac::CLUSTER_ROLE_BINDING,
         rbac::CLUSTER_ROLE,
@@ -223,7 +228,7 @@ mod tests {
                 1
             );
         }
-        assert!(find("", "v1", "endpoints").is_none());
+        assert!(find("", "v1", "podtemplates").is_none());
     }
 
     #[test]

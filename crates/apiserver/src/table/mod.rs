@@ -3,6 +3,7 @@
 //! A kind's columns are data beside the functions that fill its cells. Cells are pure functions of
 //! the object and the time.
 
+pub(crate) mod addresses;
 pub(crate) mod age;
 pub(crate) mod cache;
 mod cells;

@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod life;
 mod objects;
+mod ranges;
 mod rights;
 mod services;
 mod watching;

@@ -31,7 +31,7 @@ fn addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> + '_ {
 
 /// Whether an address means the same on every node. A slice with another one is refused as a whole,
 /// and one Pod's wrong status must not take all others with it.
-fn is_reachable(address: &IpAddr) -> bool {
+pub(crate) fn is_reachable(address: &IpAddr) -> bool {
     let local = match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => {

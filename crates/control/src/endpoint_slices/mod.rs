@@ -8,8 +8,7 @@
 //! The rules are those of Kubernetes' own controller, whose name the slices carry, so that either can
 //! go on where the other stopped. Slices that somebody else manages are never touched. A Service that
 //! lost its selector keeps its slices as they are: they are its owner's now. Left out are hints by
-//! annotation (`service.kubernetes.io/topology-mode`) and slices after Endpoints, which are no kind of
-//! the embedded API.
+//! annotation (`service.kubernetes.io/topology-mode`). Slices after Endpoints are made in `endpoints`.
 
 mod driver;
 mod endpoint;
@@ -21,6 +20,7 @@ mod plan;
 mod tests;
 
 pub(crate) use driver::EndpointSlices;
+pub(crate) use endpoint::is_reachable;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -32,12 +32,12 @@ const MAX_ENDPOINTS: usize = 100;
 /// The label that names a slice's Service.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The label that says who manages a slice, and what Kubernetes' own controller puts there.
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const MANAGER: &str = "endpointslice-controller.k8s.io";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// The label of what proxies must leave alone.
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 /// The annotation with the time of the change that a slice was written for.
-const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 /// The label of a node that names its zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
@@ -70,14 +70,14 @@ struct Place {
 }
 
 /// Whether a Service's slices are ours to make: it has a selector.
-fn is_selecting(service: &Service) -> bool {
+pub(crate) fn is_selecting(service: &Service) -> bool {
     let spec = service.spec.as_ref();
     let selector = spec.and_then(|spec| spec.selector.as_ref());
     selector.is_some_and(|selector| !selector.is_empty())
 }
 
 /// Whether a Service is a name for something else.
-fn is_external_name(service: &Service) -> bool {
+pub(crate) fn is_external_name(service: &Service) -> bool {
     let spec = service.spec.as_ref();
     spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
 }

@@ -2,6 +2,7 @@
 
 mod daemons;
 mod election;
+mod endpoints;
 mod harness;
 mod network;
 mod nodes;
