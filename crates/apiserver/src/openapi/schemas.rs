@@ -98,8 +98,10 @@ fn with_merging(fact: Option<&Fact>, mut schema: Value) -> Value {
     schema
 }
 
-/// Writes the properties of a message and names the messages that these lead to.
+/// Writes the properties of a message and names the messages that these lead to; `owner` is the
+/// published name of the type that shows them.
 fn properties(
+    owner: &str,
     (name, message): (&str, &Message),
     words: &Descriptions<'_>,
     into: &mut Value,
@@ -112,11 +114,11 @@ fn properties(
             _ => None,
         };
         match inner {
-            Some(inner) if field.name == "*" => properties(inner, words, into, found),
+            Some(inner) if field.name == "*" => properties(owner, inner, words, into, found),
             _ => {
                 found.extend(inner.map(|(name, _)| name));
                 let fact = facts.and_then(|facts| facts.get(field.name.as_str()));
-                let description = words.of_field(&published(name), &field.name);
+                let description = words.of_field(owner, &field.name);
                 into[&field.name] = with_merging(fact, property(field, description));
             }
         }
@@ -145,7 +147,7 @@ pub(super) fn of(served: &Served, kinds: &[&Kind]) -> Value {
             fields[field] = json!({ "type": "string" });
             describe(&mut fields[field], words.of_field(OWN_NAME, field));
         }
-        properties((name, message), &words, &mut fields, &mut waiting);
+        properties(&own, (name, message), &words, &mut fields, &mut waiting);
         seen.insert(name);
         let mut described = json!({
             "type": "object",
@@ -165,8 +167,8 @@ pub(super) fn of(served: &Served, kinds: &[&Kind]) -> Value {
             continue;
         };
         let mut fields = json!({});
-        properties((name, message), &words, &mut fields, &mut waiting);
         let own = published(name);
+        properties(&own, (name, message), &words, &mut fields, &mut waiting);
         let mut described = json!({ "type": "object", "properties": fields });
         if of_message(name).is_some_and(|facts| facts.contains_key("-")) {
             described["x-kubernetes-map-type"] = "atomic".into();
