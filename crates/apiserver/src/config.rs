@@ -94,7 +94,7 @@ impl Default for Limits {
             requests: 64,
             body_bytes: 3 << 20,
             object_bytes: 3 << 19,
-            stored_bytes: 512 << 20,
+            stored_bytes: 1 << 30,
             log_events: 20_000,
             log_bytes: 32 << 20,
             events: 5_000,

@@ -185,10 +185,11 @@ impl Watcher {
         let now = Timestamp::now();
         let mut chunk = BytesMut::new();
         let objects = snapshot.objects();
-        while let Some(object) = objects.get(self.position)
-            && chunk.len() < CHUNK
-        {
-            self.position += 1;
+        for (position, object) in objects.iter_from(self.position) {
+            if chunk.len() >= CHUNK {
+                break;
+            }
+            self.position = position + 1;
             if self.request.filter.matches(object) {
                 put_frame(&mut chunk, "ADDED", &self.encode(object, now));
             }

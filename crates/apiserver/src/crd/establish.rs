@@ -92,7 +92,7 @@ pub(crate) async fn establish(server: Arc<Server>) {
             continue;
         };
         let mut now = HashMap::new();
-        for object in snapshot.objects() {
+        for object in snapshot.objects().iter() {
             let entry = match known.remove(&object.key) {
                 Some(entry) if entry.revision == object.revision => entry,
                 before => Entry::read(object, before.as_ref()),

@@ -109,13 +109,15 @@ pub(crate) fn list(call: &Call) -> Answer {
     let whole = start == 0 && limit >= objects.len() && !filter.selects();
     let (mut picked, mut go_on, mut remaining) = (None, None, None);
     if !whole {
-        let mut matching = (start..objects.len()).filter(|at| filter.matches(&objects[*at]));
+        let mut matching = objects
+            .iter_from(start)
+            .filter_map(|(at, object)| filter.matches(object).then_some(at));
         let page: Vec<u32> = matching
             .by_ref()
             .take(limit)
             .filter_map(|at| u32::try_from(at).ok())
             .collect();
-        let last = page.last().map(|at| &objects[*at as usize]);
+        let last = page.last().and_then(|at| objects.get(*at as usize));
         if let (Some(last), Some(_)) = (last, matching.next()) {
             go_on = Some(Token::encode(snapshot.revision, &last.key));
             remaining = (!filter.selects()).then(|| objects.len() - start - page.len());

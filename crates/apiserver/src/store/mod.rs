@@ -9,6 +9,7 @@ mod log;
 mod object;
 mod owners;
 mod selector;
+mod sheet;
 mod shelf;
 mod state;
 #[cfg(test)]

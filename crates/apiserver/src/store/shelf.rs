@@ -1,40 +1,71 @@
 //! The objects of one kind, and snapshots of them.
 //!
-//! A snapshot of a whole kind is made once per change and shared by everybody who lists, pages or
-//! starts to watch meanwhile: many slow readers of one moment cost what one costs. Readers that
-//! take their time only borrow it: it goes when the log no longer reaches back to it, so that they
-//! hold no more of the past than the log does.
+//! A snapshot of a kind is a copy of its sheet, which shares all that does not change, and serves
+//! everybody who lists, pages or starts to watch until the next change. Readers that take their time
+//! only borrow it: it goes when the log no longer reaches back to it, so that they hold no more of
+//! the past than the log does.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::watch;
 
 use super::SnapshotError;
 use super::log::Log;
-use super::object::{Key, Object, Shared};
-
-/// A namespace with fewer objects is copied rather than cut from a snapshot of everything.
-const SMALL: usize = 256;
+use super::object::{Key, Shared};
+use super::sheet::Sheet;
 
 /// The objects of a kind at one resourceVersion, in order of namespace and name.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     pub(crate) revision: u64,
-    all: Arc<[Shared]>,
+    all: Arc<Sheet>,
     range: Range<usize>,
 }
 
+/// The objects of a snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Objects<'a> {
+    all: &'a Sheet,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Objects<'a> {
+    /// How many there are.
+    pub(crate) fn len(self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The object at a position.
+    pub(crate) fn get(self, position: usize) -> Option<&'a Shared> {
+        (position < self.len()).then(|| self.all.at(self.start + position))?
+    }
+
+    /// All of them.
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a Shared> {
+        self.iter_from(0).map(|(_, object)| object)
+    }
+
+    /// Those from a position on, with their positions.
+    pub(crate) fn iter_from(self, position: usize) -> impl Iterator<Item = (usize, &'a Shared)> {
+        let left = self.len().saturating_sub(position);
+        let objects = self.all.iter_from(self.start + position.min(self.len()));
+        (position..).zip(objects.take(left))
+    }
+}
+
 impl Snapshot {
-    fn cut(all: Arc<[Shared]>, namespace: Option<&str>, revision: u64) -> Self {
+    fn cut(all: Arc<Sheet>, namespace: Option<&str>, revision: u64) -> Self {
         let range = match namespace {
             None => 0..all.len(),
-            Some(namespace) => {
-                let start = all.partition_point(|object| object.key.namespace.as_ref() < namespace);
-                let end = all.partition_point(|object| object.key.namespace.as_ref() <= namespace);
-                start..end
-            }
+            Some(namespace) => all.namespace(namespace),
         };
         Self {
             revision,
@@ -44,19 +75,30 @@ impl Snapshot {
     }
 
     /// The objects.
-    pub(crate) fn objects(&self) -> &[Shared] {
-        &self.all[self.range.clone()]
+    pub(crate) fn objects(&self) -> Objects<'_> {
+        Objects {
+            all: &self.all,
+            start: self.range.start,
+            end: self.range.end,
+        }
     }
 
     /// Gives the objects up, but not the place in time.
     pub(crate) fn forget(&mut self) {
-        self.all = Arc::new([]);
+        self.all = Arc::default();
         self.range = 0..0;
     }
 
     /// Where the objects after `key` begin.
     pub(crate) fn after(&self, key: &Key) -> usize {
-        self.objects().partition_point(|object| object.key <= *key)
+        let Range { start, end } = self.range;
+        self.all.partition_point(|one| one <= key).clamp(start, end) - start
+    }
+
+    /// Whether both are the same copy.
+    #[cfg(test)]
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.all, &other.all)
     }
 }
 
@@ -64,7 +106,7 @@ impl Snapshot {
 #[derive(Debug)]
 pub(crate) struct Loan {
     revision: u64,
-    all: Weak<[Shared]>,
+    all: Weak<Sheet>,
     range: Range<usize>,
 }
 
@@ -82,20 +124,20 @@ impl Loan {
 /// The objects of one kind.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    pub(super) objects: BTreeMap<Key, Shared>,
+    pub(super) objects: Sheet,
     pub(super) log: Log,
     /// The resourceVersion of the newest change.
     pub(super) wake: watch::Sender<u64>,
     /// All objects as they are now, if somebody has asked since the last change.
-    shared: Option<Arc<[Shared]>>,
+    shared: Option<Arc<Sheet>>,
     /// What was lent, with its resourceVersion.
-    lent: Vec<(u64, Arc<[Shared]>)>,
+    lent: Vec<(u64, Arc<Sheet>)>,
 }
 
 impl Shelf {
     pub(super) fn new(log: Log) -> Self {
         Self {
-            objects: BTreeMap::new(),
+            objects: Sheet::default(),
             wake: watch::Sender::new(log.floor()),
             log,
             shared: None,
@@ -104,9 +146,9 @@ impl Shelf {
     }
 
     /// To be called with every change; what it gives is to be dropped outside the store's lock.
-    pub(super) fn changed(&mut self) -> Vec<Arc<[Shared]>> {
+    pub(super) fn changed(&mut self) -> Vec<Arc<Sheet>> {
         let floor = self.log.floor();
-        let over = |(revision, all): &mut (u64, Arc<[Shared]>)| {
+        let over = |(revision, all): &mut (u64, Arc<Sheet>)| {
             *revision < floor || Arc::weak_count(all) == 0
         };
         let ended = self.lent.extract_if(.., over).map(|(_, all)| all);
@@ -130,43 +172,16 @@ impl Shelf {
 
     /// The objects of one namespace.
     pub(super) fn range(&self, namespace: &str) -> impl Iterator<Item = &Shared> {
-        self.objects
-            .range((Bound::Included(Key::new(namespace, "")), Bound::Unbounded))
-            .take_while(move |(key, _)| key.namespace.as_ref() == namespace)
-            .map(|(_, object)| object)
+        let range = self.objects.namespace(namespace);
+        self.objects.iter_from(range.start).take(range.len())
     }
 
     /// The objects as they are now.
     pub(super) fn snapshot(&mut self, namespace: Option<&str>, revision: u64) -> Snapshot {
-        if let Some(all) = self.shared.clone() {
-            return Snapshot::cut(all, namespace, revision);
-        }
-        if let Some(namespace) = namespace
-            && self.range(namespace).nth(SMALL).is_none()
-        {
-            let all: Arc<[Shared]> = self.range(namespace).cloned().collect();
-            return Snapshot::cut(all, None, revision);
-        }
-        let all: Arc<[Shared]> = self.objects.values().cloned().collect();
-        self.shared = Some(Arc::clone(&all));
-        Snapshot::cut(all, namespace, revision)
-    }
-
-    /// The objects with some of them as they were before, in order.
-    fn past(&self, undone: &BTreeMap<&Key, Option<&Shared>>) -> Vec<Shared> {
-        let mut past = Vec::with_capacity(self.objects.len() + undone.len());
-        let mut undone = undone.iter().peekable();
-        for (key, now) in &self.objects {
-            while let Some((_, gone)) = undone.next_if(|(before, _)| **before < key) {
-                past.extend(gone.map(Arc::<Object>::clone));
-            }
-            match undone.next_if(|(before, _)| **before == key) {
-                Some((_, before)) => past.extend(before.map(Arc::<Object>::clone)),
-                None => past.push(Arc::clone(now)),
-            }
-        }
-        past.extend(undone.filter_map(|(_, gone)| gone.map(Arc::<Object>::clone)));
-        past
+        let all = self
+            .shared
+            .get_or_insert_with(|| Arc::new(self.objects.clone()));
+        Snapshot::cut(Arc::clone(all), namespace, revision)
     }
 
     /// The objects as they were at `wanted`: the present, with the log undone.
@@ -190,7 +205,13 @@ impl Shelf {
             snapshot.revision = wanted;
             return Ok(snapshot);
         }
-        let all = self.past(&undone).into();
-        Ok(Snapshot::cut(all, namespace, wanted))
+        let mut past = self.objects.clone();
+        for (key, before) in undone {
+            match before {
+                Some(before) => past.insert(Arc::clone(before)),
+                None => past.remove(key),
+            }
+        }
+        Ok(Snapshot::cut(Arc::new(past), namespace, wanted))
     }
 }

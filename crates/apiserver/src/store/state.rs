@@ -13,6 +13,7 @@ use crate::views;
 use super::log::{Event, EventType, Log};
 use super::object::{Key, Object, Shared};
 use super::owners::Owners;
+use super::sheet::Sheet;
 use super::shelf::Shelf;
 use super::{Change, Draft, StoreError};
 
@@ -24,7 +25,7 @@ pub(super) struct Effects {
     /// Old Events had to go.
     pub(super) trimmed: bool,
     /// Snapshots that nobody may have any more; their end may be the end of many objects.
-    pub(super) outdated: Vec<Arc<[Shared]>>,
+    pub(super) outdated: Vec<Arc<Sheet>>,
 }
 
 /// Everything that is stored.
@@ -89,13 +90,13 @@ impl State {
     pub(super) fn refresh(&mut self, kind: &'static Kind) {
         let shelf = self.shelf(kind);
         let (mut less, mut more) = (0, 0);
-        for object in shelf.objects.values_mut() {
+        shelf.objects.replace_all(|object| {
             let value = views::to_view(kind, object.value());
             let next = Object::new(kind, value, object.revision);
             less += object.size();
             more += next.size();
-            *object = Arc::new(next);
-        }
+            Arc::new(next)
+        });
         let outdated = shelf.changed();
         self.bytes = self.bytes - less + more;
         drop(outdated);
@@ -218,9 +219,7 @@ impl State {
         if removed {
             shelf.objects.remove(&object.key);
         } else {
-            shelf
-                .objects
-                .insert(object.key.clone(), Arc::clone(&object));
+            shelf.objects.insert(Arc::clone(&object));
         }
         shelf.log.push(Event {
             revision: object.revision,
