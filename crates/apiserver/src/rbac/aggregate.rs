@@ -12,7 +12,7 @@ use crate::handlers::{Edit, modify};
 use crate::kinds::{self, read, selector};
 use crate::server::Server;
 use crate::status::ApiError;
-use crate::store::{At, Object};
+use crate::store::{At, Object, Objects};
 
 /// More rules than this are not gathered in one role.
 const MAX_RULES: usize = 10_000;
@@ -43,7 +43,7 @@ fn gather(server: &Server) -> Result<(), ApiError> {
         return Ok(());
     };
     let all = snapshot.objects();
-    for object in all {
+    for object in all.iter() {
         let role = object.value();
         if !read::has(&role, "aggregationRule") {
             continue;
@@ -63,7 +63,7 @@ fn gather(server: &Server) -> Result<(), ApiError> {
 }
 
 /// The rules of the roles that an aggregating role selects, each once.
-fn selected(role: &Value, own: &Object, all: &[Arc<Object>]) -> Value {
+fn selected(role: &Value, own: &Object, all: Objects<'_>) -> Value {
     let (mut rules, mut seen) = (Vec::new(), HashSet::new());
     for chosen in read::list(&role["aggregationRule"], "clusterRoleSelectors") {
         for object in all.iter().filter(|object| object.key != own.key) {

@@ -285,7 +285,7 @@ impl State {
             return;
         };
         self.index.forget(is_role, namespaced);
-        for object in snapshot.objects() {
+        for object in snapshot.objects().iter() {
             match is_role {
                 true => self.index.put_role(&object.key, &object.value()),
                 false => self.index.bind(&object.key, &object.value()),

@@ -31,7 +31,7 @@ pub(crate) use log::{Event, EventType};
 pub(crate) use object::{Key, Object, Owner};
 pub(crate) use owners::{Place, Standing};
 pub(crate) use selector::{Filter, parse_fields, parse_labels};
-pub(crate) use shelf::{Loan, Snapshot};
+pub(crate) use shelf::{Loan, Objects, Snapshot};
 
 /// Why a change was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
