@@ -145,16 +145,46 @@ impl<'a> Fill<'a> {
         Ok(vec![f64::NAN, f64::NAN, rate, cpu])
     }
 
-    /// Makes those that are missing.
-    pub(crate) fn complete(mut self) -> Result<Full> {
+    /// The server that they are made on.
+    pub(crate) fn server(&self) -> &'a Server<'a> {
+        self.server
+    }
+
+    /// How many there are.
+    pub(crate) fn made(&self) -> usize {
+        self.made
+    }
+
+    /// Megabytes that the server held without any.
+    pub(crate) fn empty(&self) -> f64 {
+        self.memory.first().map_or(f64::NAN, |(_, rss)| *rss)
+    }
+
+    /// Makes Pods until there are so many.
+    pub(crate) fn reach(&mut self, count: usize) -> Result<()> {
         let slice = (self.wanted / SLICES).max(1);
-        while self.made < self.wanted {
-            let batch = self.next(slice.min(self.wanted - self.made));
+        while self.made < count {
+            let batch = self.next(slice.min(count - self.made));
             self.several_at_once(&batch)?;
         }
+        Ok(())
+    }
+
+    /// Connections that were left alone for a while may be closed: others take their place.
+    pub(crate) fn reconnect(&mut self) -> Result<()> {
+        self.at_once = self.server.several(WORKERS)?;
+        self.serial = self.server.connect()?;
+        Ok(())
+    }
+
+    /// Makes those that are missing.
+    pub(crate) fn complete(mut self) -> Result<Full> {
+        self.reach(self.wanted)?;
+        // Nobody has used the old connection for long, so that it may be closed by now.
+        self.serial = self.server.connect()?;
         let object = self.serial.ask(Request::get(&pods::path(0)))?.len();
         Ok(Full {
-            empty: self.memory.first().map_or(f64::NAN, |(_, rss)| *rss),
+            empty: self.empty(),
             full: self.server.resident()?,
             each: slope(&self.memory) * 1e6,
             json: object as f64,

@@ -9,6 +9,7 @@ mod fill;
 mod list;
 mod memory;
 mod pods;
+mod scale;
 pub(crate) mod server;
 mod watch;
 
@@ -16,7 +17,9 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use self::fill::Fill;
+use self::scale::Scale;
 use self::server::{Server, Site};
+use self::watch::Numbers;
 use crate::Options;
 use crate::binaries::Binaries;
 use crate::report::{Label, Report};
@@ -52,6 +55,8 @@ enum Case {
     Watch,
     /// Bytes an object, watchers, and what stays when all is deleted.
     Memory,
+    /// The same with a tenth of the Pods and with all of them.
+    Scale,
 }
 
 impl Arguments {
@@ -101,7 +106,18 @@ fn with_pods(
         report.note(&format!("making {count} Pods"));
         fill.measure(options, report)?;
     }
+    let mut numbers = Numbers::default();
+    let mut scale = None;
+    if arguments.wants(Case::Scale) {
+        // More than a tenth are there already if they were counted one by one.
+        report.note("looking at the first Pods");
+        scale = Some(Scale::begin(&mut fill, count, &mut numbers, options)?);
+    }
     let full = fill.complete()?;
+    if let Some(scale) = scale {
+        report.note("looking at all Pods");
+        scale.end(server, count, &mut numbers, options, report)?;
+    }
     if arguments.wants(Case::Memory) {
         memory::watchers(server, report)?;
     }
@@ -111,7 +127,7 @@ fn with_pods(
     }
     if arguments.wants(Case::Watch) {
         report.note("watching");
-        watch::measure(server, count, options, report)?;
+        watch::measure(server, count, &mut numbers, options, report)?;
     }
     if arguments.wants(Case::Memory) {
         memory::measure(server, count, full, report)?;

@@ -36,20 +36,20 @@ pub(crate) fn watch(server: &Server<'_>, revision: &str) -> Result<Events> {
 
 /// A change of a Pod's status, written down before any clock runs.
 #[derive(Debug)]
-struct Change {
+pub(super) struct Change {
     path: String,
     body: String,
 }
 
 impl Change {
-    fn new(pod: usize, number: usize) -> Change {
+    pub(super) fn new(pod: usize, number: usize) -> Change {
         Change {
             path: format!("{}/status", pods::path(pod)),
             body: pods::status(pod, number),
         }
     }
 
-    fn send(&self, connection: &mut Connection) -> Result<()> {
+    pub(super) fn send(&self, connection: &mut Connection) -> Result<()> {
         let request = Request::patch(&self.path, &self.body);
         connection.ask(request).map(|_| ())
     }
@@ -59,20 +59,20 @@ impl Change {
 pub(crate) fn measure(
     server: &Server<'_>,
     count: usize,
+    numbers: &mut Numbers,
     options: &Options,
     report: &mut Report,
 ) -> Result<()> {
-    let mut numbers = Numbers::default();
-    latency(server, count, &mut numbers, options, report)?;
-    fan_out(server, count, &mut numbers, options, report)
+    latency(server, count, numbers, options, report)?;
+    fan_out(server, count, numbers, options, report)
 }
 
 /// Numbers of changes that no earlier change had, so that each changes something.
 #[derive(Debug, Default)]
-struct Numbers(usize);
+pub(super) struct Numbers(usize);
 
 impl Numbers {
-    fn take(&mut self, count: usize) -> usize {
+    pub(super) fn take(&mut self, count: usize) -> usize {
         let first = self.0;
         self.0 += count;
         first
@@ -206,7 +206,7 @@ fn fan_out(
 }
 
 /// Makes the changes and waits until every watcher has all of them; the bytes that they got.
-fn deliver(
+pub(super) fn deliver(
     watchers: Vec<Events>,
     writers: &mut [Connection],
     first: usize,
