@@ -92,7 +92,8 @@ impl State {
         let (mut less, mut more) = (0, 0);
         shelf.objects.replace_all(|object| {
             let value = views::to_view(kind, object.value());
-            let next = Object::new(kind, value, object.revision);
+            let next =
+                Object::new(kind, value, object.revision).managed_by(object.managers.clone());
             less += object.size();
             more += next.size();
             Arc::new(next)

@@ -6,8 +6,8 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
 use serde_json::{Value, json};
 
-use crate::custom::{api, widgets};
-use crate::harness::{Server, status};
+use crate::custom::{api, get, widgets};
+use crate::harness::{Server, eventually, status};
 
 /// Applies the definition of Widgets that have parts, twice.
 async fn install(client: &Client) -> Api<DynamicObject> {
@@ -108,4 +108,38 @@ async fn a_status_is_applied_and_what_is_applied_is_checked() {
     let large = widget(&json!({ "size": 10 }));
     let refused = stable.patch("a", &by("one"), &large).await;
     assert_eq!(status(refused).code, 422);
+}
+
+#[tokio::test]
+async fn who_manages_what_outlives_a_change_of_the_definition() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let stable = install(&client).await;
+    let one = PatchParams::apply("one");
+    let before = stable.patch("a", &one, &part("x", 1)).await.unwrap();
+    let definitions: Api<CustomResourceDefinition> = Api::all(client);
+    let column = json!([
+        { "op": "replace", "path": "/spec/versions/1/additionalPrinterColumns/0/name", "value": "Girth" },
+    ]);
+    let column: Patch<()> = Patch::Json(serde_json::from_value(column).unwrap());
+    definitions
+        .patch("widgets.example.com", &PatchParams::default(), &column)
+        .await
+        .unwrap();
+    let path = "/apis/example.com/v1/namespaces/default/widgets";
+    eventually("the column is called otherwise", async || {
+        let (_, table) = get(
+            &server,
+            path,
+            "application/json;as=Table;v=v1;g=meta.k8s.io",
+        )
+        .await;
+        (table["columnDefinitions"][1]["name"] == "Girth").then_some(())
+    })
+    .await;
+    let now = stable.get("a").await.unwrap();
+    assert!(before.metadata.managed_fields.is_some());
+    assert_eq!(now.metadata.managed_fields, before.metadata.managed_fields);
+    let next = stable.patch("a", &one, &part("x", 2)).await.unwrap();
+    assert_eq!(next.data["spec"]["parts"], json!([{ "name": "x", "n": 2 }]));
 }
