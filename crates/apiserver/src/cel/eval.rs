@@ -1,6 +1,5 @@
 //! What an expression gives.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::Budget;
@@ -40,7 +39,7 @@ impl<'a> Scope<'a> {
             Expr::Flag(flag) => Ok(Val::Bool(*flag)),
             Expr::Int(number) => Ok(Val::Int(*number)),
             Expr::Double(number) => Ok(Val::Double(*number)),
-            Expr::Text(text) => Ok(Val::Text(Cow::Borrowed(text))),
+            Expr::Text(text) => Ok(Val::Text(text.as_str().into())),
             Expr::List(items) => {
                 let items: Result<Vec<_>, _> = items.iter().map(|item| self.eval(item)).collect();
                 Ok(Val::list(items?))
@@ -85,6 +84,7 @@ impl<'a> Scope<'a> {
                     self.budget.spend(value.weight())?;
                     values.push(value);
                 }
+                self.budget.spend((function.cost)(&values))?;
                 (function.run)(values)
             }
             Expr::Matches(of, pattern) => match self.eval(of)? {
@@ -107,11 +107,12 @@ impl<'a> Scope<'a> {
 
     fn index(&mut self, of: &'a Expr, at: &'a Expr) -> Given<'a> {
         let (of, at) = (self.eval(of)?, self.eval(at)?);
+        self.budget.spend(at.weight())?;
         match (of, at) {
             (Val::Map(fields), Val::Text(key)) => fields
-                .get(key.as_ref())
+                .get(&*key)
                 .map(Val::of)
-                .ok_or_else(|| format!("no such key: {key}")),
+                .ok_or_else(|| format!("no such key: {}", &*key)),
             (list @ (Val::Items(_) | Val::List(_)), Val::Int(at)) => {
                 let item = usize::try_from(at).ok().and_then(|at| match list {
                     Val::Items(items) => items.get(at).map(Val::of),
@@ -139,13 +140,14 @@ impl<'a> Scope<'a> {
     }
 
     fn binary(&mut self, operator: Operator, left: Val<'a>, right: Val<'a>) -> Given<'a> {
-        self.budget.spend(left.weight() + right.weight())?;
+        self.budget
+            .spend(left.weight().saturating_add(right.weight()))?;
         let flag = match operator {
             Operator::Equal => left.same(&right),
             Operator::Differ => !left.same(&right),
             Operator::In => match &right {
                 Val::Map(fields) => match &left {
-                    Val::Text(key) => fields.contains_key(key.as_ref()),
+                    Val::Text(key) => fields.contains_key(&**key),
                     _ => return no_overload(),
                 },
                 list => list.items()?.iter().any(|item| item.same(&left)),
@@ -236,7 +238,7 @@ fn arithmetic<'a>(operator: Operator, left: Val<'a>, right: Val<'a>) -> Given<'a
             _ => no_overload(),
         },
         (Val::Text(left), Val::Text(right)) if operator == Operator::Add => {
-            Ok(Val::Text((left.into_owned() + &right).into()))
+            Ok(Val::Text(format!("{}{}", &*left, &*right).into()))
         }
         (left @ (Val::Items(_) | Val::List(_)), right @ (Val::Items(_) | Val::List(_)))
             if operator == Operator::Add =>

@@ -15,6 +15,8 @@ pub(super) struct Function {
     /// How many arguments it takes.
     arguments: &'static [usize],
     form: Form,
+    /// How much more work it is than to look at its arguments: what it makes.
+    pub(super) cost: fn(&[Val<'_>]) -> usize,
     pub(super) run: for<'a> fn(Vec<Val<'a>>) -> Given<'a>,
 }
 
@@ -36,6 +38,7 @@ const fn function(name: &'static str, run: for<'a> fn(Vec<Val<'a>>) -> Given<'a>
         name,
         arguments: &[1],
         form: Form::Function,
+        cost: |_| 0,
         run,
     }
 }
@@ -49,7 +52,21 @@ const fn method(
         name,
         arguments,
         form: Form::Method,
+        cost: |_| 0,
         run,
+    }
+}
+
+/// A method that may make much more than it is given.
+const fn making(
+    name: &'static str,
+    arguments: &'static [usize],
+    cost: fn(&[Val<'_>]) -> usize,
+    run: for<'a> fn(Vec<Val<'a>>) -> Given<'a>,
+) -> Function {
+    Function {
+        cost,
+        ..method(name, arguments, run)
     }
 }
 
@@ -58,12 +75,14 @@ static FUNCTIONS: [Function; 30] = [
         name: "size",
         arguments: &[1],
         form: Form::Both,
+        cost: |_| 0,
         run: |all| all[0].size().map(Val::Int),
     },
     Function {
         name: "matches",
         arguments: &[2],
         form: Form::Both,
+        cost: |_| 0,
         run: matches,
     },
     function("string", string),
@@ -96,8 +115,8 @@ static FUNCTIONS: [Function; 30] = [
     method("trim", &[1], |all| {
         text(&all[0]).map(|text| made(text.trim().to_owned()))
     }),
-    method("split", &[2, 3], split),
-    method("join", &[1, 2], join),
+    making("split", &[2, 3], pieces, split),
+    making("join", &[1, 2], joined, join),
     method("replace", &[3], replace),
     method("indexOf", &[2], |all| {
         index(&all, |text, part| text.find(part))
@@ -278,6 +297,14 @@ pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     (total.abs() < i64::MAX as f64).then_some(total.round() as i64)
 }
 
+/// How many pieces a text falls into.
+fn pieces(all: &[Val<'_>]) -> usize {
+    match (text(&all[0]), text(&all[1])) {
+        (Ok(given), Ok(by)) => given.matches(by).count(),
+        _ => 0,
+    }
+}
+
 fn split(all: Vec<Val<'_>>) -> Given<'_> {
     let (given, by) = (text(&all[0])?, text(&all[1])?);
     let parts: Vec<&str> = match all.get(2) {
@@ -291,6 +318,16 @@ fn split(all: Vec<Val<'_>>) -> Given<'_> {
     let keep = |part: &&str| !by.is_empty() || !part.is_empty();
     let parts = parts.into_iter().filter(keep);
     Ok(Val::list(parts.map(|part| made(part.to_owned())).collect()))
+}
+
+/// What the separators of a joined text weigh.
+fn joined(all: &[Val<'_>]) -> usize {
+    let by = all.get(1).and_then(|by| text(by).ok()).unwrap_or("");
+    let count = all[0]
+        .size()
+        .ok()
+        .and_then(|size| usize::try_from(size).ok());
+    count.unwrap_or(0).saturating_mul(by.len()) / 16
 }
 
 fn join(all: Vec<Val<'_>>) -> Given<'_> {

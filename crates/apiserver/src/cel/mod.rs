@@ -132,7 +132,7 @@ impl Rule {
             .as_ref()
             .map(|expression| scope.eval(expression));
         match made {
-            Some(Ok(Val::Text(text))) if !text.trim().is_empty() => text.into_owned(),
+            Some(Ok(Val::Text(text))) if !text.trim().is_empty() => text.to_string(),
             _ => self.default(),
         }
     }

@@ -310,6 +310,36 @@ fn work_is_bounded() {
     assert!(told.unwrap().starts_with("the rules take more steps"));
 }
 
+#[test]
+fn a_made_text_is_shared_by_all_that_keep_it() {
+    let rule = "[self + 'x'].map(o, [1, 2].map(x, o))[0]";
+    let expression = parse::parse(rule, &["self"]).unwrap();
+    let (text, budget) = (json!("a"), Budget::default());
+    let mut scope = Scope::new(&budget);
+    scope.set("self", Val::of(&text));
+    let kept = scope.eval(&expression).unwrap().items().unwrap();
+    let [Val::Text(one), Val::Text(other)] = kept.as_slice() else {
+        panic!("{kept:?}");
+    };
+    assert_eq!((&**one, one.as_ptr()), ("ax", other.as_ptr()));
+}
+
+#[test]
+fn what_a_rule_makes_is_bounded() {
+    let object = json!({"s": "a".repeat(1 << 20), "list": vec![0; 100_000]});
+    let nested = format!("[self.s]{} == [1]", ".map(a, [a, a])".repeat(90));
+    for rule in [
+        "[self.s + 'x'].all(o, self.list.map(x, o).size() >= 0)",
+        "self.list.map(x, 'a').join(self.s) == ''",
+        "self.list.map(x, self.s.split('')).size() == 0",
+        "self.list.map(x, self.s + 'x').size() == 0",
+        &nested,
+    ] {
+        let told = broken(rule, &object, None).unwrap();
+        assert!(told.starts_with("the rules take more steps"), "{told}");
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_panics(text in "[-a-z0-9.()\\[\\]'\"<>=!&|?:+*/% _,]{0,40}", value in samples::json()) {

@@ -1,12 +1,60 @@
 //! Values of expressions.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
+
+/// A text. Copies of it share it, however long it is: a rule may keep many.
+#[derive(Debug, Clone)]
+pub(super) enum Text<'a> {
+    /// A text of the object or of the rule.
+    Given(&'a str),
+    /// A text that was made.
+    Made(Rc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Given(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Given(text)
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self::Made(text.into())
+    }
+}
+
+/// A list that was made.
+#[derive(Debug)]
+pub(super) struct Made<'a> {
+    items: Vec<Val<'a>>,
+    /// Kept, as a list may hold another many times over.
+    weight: usize,
+}
+
+impl<'a> Deref for Made<'a> {
+    type Target = [Val<'a>];
+
+    fn deref(&self) -> &[Val<'a>] {
+        &self.items
+    }
+}
 
 /// A value.
 #[derive(Debug, Clone)]
@@ -15,11 +63,11 @@ pub(super) enum Val<'a> {
     Bool(bool),
     Int(i64),
     Double(f64),
-    Text(Cow<'a, str>),
+    Text(Text<'a>),
     /// A list of the object.
     Items(&'a [Value]),
     /// A list that was made.
-    List(Rc<Vec<Val<'a>>>),
+    List(Rc<Made<'a>>),
     Map(&'a Map<String, Value>),
     /// In nanoseconds.
     Duration(i64),
@@ -37,7 +85,7 @@ impl<'a> Val<'a> {
                 Some(number) => Self::Int(number),
                 None => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
             },
-            Value::String(text) => Self::Text(Cow::Borrowed(text)),
+            Value::String(text) => Self::Text(text.as_str().into()),
             Value::Array(items) => Self::Items(items),
             Value::Object(fields) => Self::Map(fields),
         }
@@ -45,7 +93,9 @@ impl<'a> Val<'a> {
 
     /// A list.
     pub(super) fn list(items: Vec<Val<'a>>) -> Self {
-        Self::List(Rc::new(items))
+        let weight = items.iter().map(Val::weight);
+        let weight = weight.fold(1, usize::saturating_add);
+        Self::List(Rc::new(Made { items, weight }))
     }
 
     /// The items of a list, or the keys of a map.
@@ -77,8 +127,8 @@ impl<'a> Val<'a> {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Items(items) => 1 + items.iter().map(weight).sum::<usize>(),
-            Self::List(items) => 1 + items.iter().map(Val::weight).sum::<usize>(),
-            Self::Map(fields) => 1 + fields.values().map(weight).sum::<usize>(),
+            Self::List(items) => items.weight,
+            Self::Map(fields) => weight_of(fields),
             Self::Text(text) => 1 + text.len() / 16,
             _ => 1,
         }
@@ -89,7 +139,7 @@ impl<'a> Val<'a> {
         match (self, other) {
             (Self::Null, Val::Null) => true,
             (Self::Bool(one), Val::Bool(other)) => one == other,
-            (Self::Text(one), Val::Text(other)) => one == other,
+            (Self::Text(one), Val::Text(other)) => **one == **other,
             (Self::Duration(one), Val::Duration(other)) => one == other,
             (Self::Address(one), Val::Address(other)) => one == other,
             (Self::Net(one), Val::Net(other)) => one == other,
@@ -124,7 +174,7 @@ impl<'a> Val<'a> {
             (Self::Int(one), Val::Double(other)) => (*one as f64).partial_cmp(other),
             (Self::Double(one), Val::Int(other)) => one.partial_cmp(&(*other as f64)),
             (Self::Double(one), Val::Double(other)) => one.partial_cmp(other),
-            (Self::Text(one), Val::Text(other)) => Some(one.cmp(other)),
+            (Self::Text(one), Val::Text(other)) => Some(one.as_bytes().cmp(other.as_bytes())),
             (Self::Duration(one), Val::Duration(other)) => Some(one.cmp(other)),
             _ => None,
         }
@@ -134,8 +184,15 @@ impl<'a> Val<'a> {
 fn weight(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
-        Value::Object(fields) => 1 + fields.values().map(weight).sum::<usize>(),
+        Value::Object(fields) => weight_of(fields),
         Value::String(text) => 1 + text.len() / 16,
         _ => 1,
     }
+}
+
+fn weight_of(fields: &Map<String, Value>) -> usize {
+    let each = fields
+        .iter()
+        .map(|(key, value)| key.len() / 16 + weight(value));
+    1 + each.sum::<usize>()
 }
