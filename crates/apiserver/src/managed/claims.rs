@@ -125,6 +125,24 @@ impl Managers {
         self.0.as_deref().unwrap_or(&[])
     }
 
+    /// Whether both say the same, whenever it was said.
+    pub(crate) fn say_as(&self, other: &Self) -> bool {
+        let claims = |managers: &Self| {
+            let mut claims: Vec<Arc<Claim>> = managers
+                .entries()
+                .iter()
+                .map(|entry| Arc::clone(&entry.claim))
+                .collect();
+            // Times decide on the order of entries.
+            claims.sort_by(|a, b| {
+                let fields = || a.fields.cmp(&b.fields);
+                a.identity.cmp(&b.identity).then_with(fields)
+            });
+            claims
+        };
+        self.entries().len() == other.entries().len() && claims(self) == claims(other)
+    }
+
     /// How many bytes the managers say; more than they cost where objects share them.
     pub(crate) fn size(&self) -> usize {
         self.entries()
@@ -269,6 +287,26 @@ mod tests {
         let claims = |managers: &Managers| Arc::clone(&managers.entries()[0].claim);
         assert!(Arc::ptr_eq(&claims(&again), &claims(&managers)));
         assert!(Managers::close(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn times_do_not_change_what_is_said() {
+        let entry = |manager: &str, day: u8, field: &str| {
+            json!({"manager": manager, "operation": "Apply", "apiVersion": "v1",
+                "fieldsType": "FieldsV1", "time": format!("2026-11-{day}T06:00:00Z"),
+                "fieldsV1": {field: {}}})
+        };
+        let managers = |entries: [Value; 2]| {
+            let entries = Value::Array(entries.into());
+            Managers::close(Managers::read(&entries).unwrap())
+        };
+        let before = managers([entry("a", 10, "f:x"), entry("b", 11, "f:y")]);
+        let later = managers([entry("a", 12, "f:x"), entry("b", 11, "f:y")]);
+        assert_ne!(before, later);
+        assert!(before.say_as(&later));
+        let more = managers([entry("a", 10, "f:z"), entry("b", 11, "f:y")]);
+        assert!(!before.say_as(&more));
+        assert!(!before.say_as(&Managers::default()));
     }
 
     #[test]

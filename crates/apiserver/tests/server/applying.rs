@@ -1,7 +1,7 @@
 //! Server-side apply and the managers of fields, as kube-rs uses and sees them.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
@@ -309,4 +309,35 @@ async fn allocated_addresses_belong_to_nobody() {
     assert_eq!(moved.cluster_ip, made.cluster_ip);
     let ports: Vec<i32> = moved.ports.unwrap().iter().map(|port| port.port).collect();
     assert_eq!(ports, [81]);
+}
+
+#[tokio::test]
+async fn what_the_server_rewrites_is_not_written_again() {
+    let server = Server::start().await;
+    let secrets: Api<Secret> = Api::default_namespaced(server.client().await);
+    let me = PatchParams::apply("me");
+    let config = Patch::Apply(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "x"},
+    }));
+    let made = secrets.patch("s", &me, &config).await.unwrap();
+    // As if it had been applied long ago.
+    let mut entries = made.metadata.managed_fields.unwrap();
+    entries[0].time = Some(from(json!("2020-01-01T00:00:00Z")));
+    let past = Patch::Merge(json!({
+        "metadata": {"managedFields": entries, "labels": {"old": "yes"}},
+    }));
+    let old = PatchParams::default();
+    let old = secrets.patch("s", &old, &past).await.unwrap();
+    let again = secrets.patch("s", &me, &config).await.unwrap();
+    assert_eq!(again, old, "nothing changed, the resourceVersion neither");
+    assert_eq!(again.data.unwrap()["a"].0, b"x");
+    // Other times alone are no change either.
+    let mut entries = old.metadata.managed_fields.unwrap();
+    entries[0].time = None;
+    let untimed = Patch::Merge(json!({"metadata": {"managedFields": entries}}));
+    let untimed = secrets.patch("s", &PatchParams::default(), &untimed).await;
+    assert_eq!(
+        untimed.unwrap().metadata.resource_version,
+        old.metadata.resource_version
+    );
 }
