@@ -95,10 +95,15 @@ impl Entry {
     }
 }
 
+/// Whether it asks for changes: parts of objects are not watched, whatever the query says.
+pub(crate) fn is_watch(target: &Target, query: &Query) -> bool {
+    target.subresource.is_none() && query.flag("watch") == Some(true)
+}
+
 /// The verb, as RBAC names it.
 pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> &'static str {
     match (method.as_str(), target.name.is_some()) {
-        ("GET", _) if query.flag("watch") == Some(true) => "watch",
+        ("GET", _) if is_watch(target, query) => "watch",
         ("GET", true) => "get",
         ("GET", false) => "list",
         ("POST", _) => "create",
@@ -122,6 +127,8 @@ mod tests {
             ("GET", "/api/v1/pods", "watch=1"),
             ("GET", "/api/v1/pods", "watch=0"),
             ("GET", "/api/v1/namespaces/n/pods/p", ""),
+            ("GET", "/api/v1/namespaces/n/pods/p", "watch"),
+            ("GET", "/api/v1/namespaces/n/pods/p/exec", "watch=1"),
             ("POST", "/apis/events.k8s.io/v1/namespaces/n/events", ""),
             ("PUT", "/api/v1/nodes/x", ""),
             ("PATCH", "/api/v1/nodes/x/status", ""),
@@ -152,6 +159,8 @@ mod tests {
                 "watch /pods/ /",
                 "list /pods/ /",
                 "get /pods/ n/p",
+                "watch /pods/ n/p",
+                "get /pods/exec n/p",
                 "create events.k8s.io/events/ n/",
                 "update /nodes/ /x",
                 "patch /nodes/status /x",

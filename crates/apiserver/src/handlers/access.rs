@@ -45,7 +45,7 @@ pub(crate) fn to_objects(
             .authorise(&server.store, user, &Ask::on(verb, thing))
     };
     ask(verb)?;
-    if verb == "get" && kind.kind == "Pod" && STREAMS.contains(&part) {
+    if method == Method::GET && kind.kind == "Pod" && STREAMS.contains(&part) {
         ask("create")?;
     }
     Ok(())

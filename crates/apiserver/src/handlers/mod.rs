@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tracing::{debug, error};
 
-use crate::audit::Entry;
+use crate::audit::{self, Entry};
 use crate::auth::{self, User};
 use crate::http::{self, Body, ContentType, Query, Route, Shape, Target};
 use crate::kinds::{Kind, Served};
@@ -281,7 +281,7 @@ fn dry_run(query: &Query) -> Result<bool, ApiError> {
 
 /// Whether the answer may go on for long.
 fn is_long(target: &Target, query: &Query) -> bool {
-    query.flag("watch") == Some(true) || target.subresource.as_deref() == Some("log")
+    audit::is_watch(target, query) || target.subresource.as_deref() == Some("log")
 }
 
 fn dispatch(call: &Call, subresource: Option<&str>) -> Answer {

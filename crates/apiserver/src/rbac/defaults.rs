@@ -100,9 +100,9 @@ fn edits() -> Value {
         "secrets",
         "services/proxy",
     ];
+    // Who could write Endpoints would lead a Service to Pods of other namespaces (CVE-2021-25740).
     let core = [
         "configmaps",
-        "endpoints",
         "events",
         "pods",
         "pods/attach",

@@ -175,6 +175,55 @@ async fn nobody_gives_away_what_they_do_not_have() {
     assert_eq!(code, 201, "{answer}");
 }
 
+/// Streams of Pods are reached by GET, yet nobody gets them who may only read.
+#[tokio::test]
+async fn readers_run_no_commands_whatever_the_query_says() {
+    let server = Server::start().await;
+    let ns = |group: &str, plural: &str| format!("/{group}/namespaces/default/{plural}");
+    let roles = ns("apis/rbac.authorization.k8s.io/v1", "roles");
+    let bindings = ns("apis/rbac.authorization.k8s.io/v1", "rolebindings");
+    let reader =
+        json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]);
+    put(&server, &roles, role("Role", "reader", reader)).await;
+    let runner = json!([{"apiGroups": [""], "resources": ["pods/exec", "pods/attach"], "verbs": ["get", "create"]}]);
+    put(&server, &roles, role("Role", "runner", runner)).await;
+    for (name, who) in [("reader", "jane"), ("runner", "joe")] {
+        put(
+            &server,
+            &bindings,
+            binding("RoleBinding", name, ("Role", name), user(who)),
+        )
+        .await;
+    }
+    for part in ["exec", "attach"] {
+        for query in ["command=sh", "command=sh&watch=1", "watch&command=sh"] {
+            let path = format!("{}/p/{part}?stdout=1&{query}", ns("api/v1", "pods"));
+            let (code, answer) = ask(&server, "jane", "GET", &path, &Value::Null).await;
+            assert_eq!(code, 403, "{path}: {answer}");
+            let (code, answer) = ask(&server, "joe", "GET", &path, &Value::Null).await;
+            assert_ne!(code, 403, "{path}: {answer}");
+        }
+    }
+}
+
+/// Who could write Endpoints would lead a Service to Pods of other namespaces.
+#[tokio::test]
+async fn editors_write_no_endpoints() {
+    let server = Server::start().await;
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    for name in ["edit", "admin"] {
+        let one = binding("RoleBinding", name, ("ClusterRole", name), user(name));
+        put(&server, &bindings, one).await;
+        let path = "/api/v1/namespaces/default/endpoints";
+        let made = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": name}});
+        assert_eq!(ask(&server, name, "POST", path, &made).await.0, 403);
+        assert_eq!(ask(&server, name, "GET", path, &Value::Null).await.0, 200);
+        let maps = "/api/v1/namespaces/default/configmaps";
+        let (code, answer) = ask(&server, name, "POST", maps, &config_map(name)).await;
+        assert_eq!(code, 201, "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn roles_gather_the_rules_of_those_that_they_select() {
     let server = Server::start().await;
