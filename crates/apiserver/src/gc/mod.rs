@@ -9,10 +9,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tracing::debug;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use crate::handlers::{Edit, Wish, modify, remove};
 use crate::kinds::Kind;
@@ -25,21 +27,39 @@ pub(crate) use namespaces::empty_namespaces;
 
 /// How many objects are looked at before other tasks get a turn.
 const TURN: usize = 64;
+/// After what time that is tried again which could not be done.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How many owners of owners are looked at in search of a circle.
 const FAR: usize = 256;
 
 /// Deletes objects whose owners are gone or wait for that, and lets go of owners that nothing holds
 /// up any more, for ever.
 pub(crate) async fn collect(server: Arc<Server>) {
+    let mut failed = BTreeSet::new();
+    let mut again = Instant::now();
     loop {
+        if !failed.is_empty() && Instant::now() >= again {
+            for place in std::mem::take(&mut failed) {
+                server.store.suspect(place);
+            }
+        }
         let suspects = server.store.orphans(TURN);
         if suspects.is_empty() {
-            server.store.collectable().await;
+            let more = server.store.collectable();
+            if failed.is_empty() {
+                more.await;
+            } else {
+                let _ = timeout_at(again, more).await;
+            }
             continue;
         }
         for place in suspects {
             if let Err(error) = judge(&server, &place) {
-                debug!(?place, %error, "could not collect");
+                warn!(?place, %error, "could not collect; trying again");
+                if failed.is_empty() {
+                    again = Instant::now() + AGAIN;
+                }
+                failed.insert(place);
             }
         }
         tokio::task::yield_now().await;
@@ -84,7 +104,7 @@ fn verdict(store: &Store, place: &Place, object: &Object) -> Verdict {
     if object.deleting {
         return Verdict::Nothing;
     }
-    let foreground = !standing.waiting.is_empty() && !store.dependents(&object.uid).is_empty();
+    let foreground = !standing.waiting.is_empty() && !store.dependents(&object.uid, 1).is_empty();
     Verdict::Delete(foreground.then_some(Policy::Foreground))
 }
 
@@ -157,7 +177,7 @@ fn orphan(
     place: &Place,
     owner: &Object,
 ) -> Result<(), ApiError> {
-    let dependents = server.store.dependents(&owner.uid);
+    let dependents = server.store.dependents(&owner.uid, TURN + 1);
     for dependent in dependents.iter().take(TURN) {
         let Some(kind) = server.store.kinds().at(dependent.shelf) else {
             continue;

@@ -93,10 +93,7 @@ async fn advance(
 
 fn has_pods(server: &Server, namespace: &str) -> bool {
     let pods = kinds::find("", "v1", "pods");
-    pods.is_some_and(|pods| {
-        let snapshot = server.store.snapshot(pods, Some(namespace), At::Latest);
-        snapshot.is_ok_and(|snapshot| !snapshot.objects().is_empty())
-    })
+    pods.is_some_and(|pods| server.store.has_any(pods, namespace))
 }
 
 /// Deletes a Namespace's Pods or all of it; what has a grace period or finalizers goes later. Gives

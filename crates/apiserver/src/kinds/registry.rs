@@ -69,10 +69,10 @@ impl Served {
             .find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
     }
 
-    /// Whether objects of this group and kind are served, in any version.
-    pub(crate) fn knows(&self, group: &str, name: &str) -> bool {
+    /// The kind of this group and name that is served, in whatever version.
+    pub(crate) fn named(&self, group: &str, name: &str) -> Option<&'static Kind> {
         self.all()
-            .any(|kind| kind.group == group && kind.kind == name)
+            .find(|kind| kind.group == group && kind.kind == name)
     }
 
     /// Every kind as which objects are stored: one for each shelf.
@@ -142,7 +142,8 @@ mod tests {
         assert_eq!(served.all().count(), all().len());
         let pods = served.find("", "v1", "pods").unwrap();
         assert_eq!(served.at(pods.shelf()).unwrap().kind, "Pod");
-        assert!(served.knows("apps", "Deployment") && !served.knows("", "Deployment"));
+        assert!(served.named("apps", "Deployment").is_some());
+        assert!(served.named("", "Deployment").is_none());
         let event = served.find("events.k8s.io", "v1", "events").unwrap();
         assert_eq!(served.at(event.shelf()).unwrap().group, "");
         assert_eq!(served.stored().count(), all().len() - 1);

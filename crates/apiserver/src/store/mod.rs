@@ -15,7 +15,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -291,9 +291,11 @@ impl Store {
         self.collect.notify_one();
     }
 
-    /// The objects that name `uid` as an owner.
-    pub(crate) fn dependents(&self, uid: &str) -> BTreeSet<Place> {
-        self.lock().owners.dependents(uid)
+    /// The objects that name `uid` as an owner, at most `most` of them.
+    pub(crate) fn dependents(&self, uid: &str, most: usize) -> Vec<Place> {
+        let state = self.lock();
+        let all = state.owners.dependents(uid);
+        all.take(most).cloned().collect()
     }
 
     /// Waits until [`Self::orphans`] may have something.
@@ -327,6 +329,11 @@ impl Store {
         let (served, mut state) = (self.kinds(), self.lock());
         let mut namespaced = served.stored().filter(|kind| kind.namespaced);
         namespaced.any(|kind| state.shelf(kind).range(namespace).next().is_some())
+    }
+
+    /// Whether there is an object of this kind in a namespace.
+    pub(crate) fn has_any(&self, kind: &'static Kind, namespace: &str) -> bool {
+        self.lock().shelf(kind).range(namespace).next().is_some()
     }
 
     /// The objects in a namespace, of all kinds.

@@ -78,7 +78,8 @@ impl Owners {
         }
         if new.is_held_by(FOREGROUND) {
             if self.waiting.insert(new.uid.clone()) {
-                self.suspects.extend(self.dependents(&new.uid));
+                let all = self.dependents.get(&new.uid).into_iter().flatten();
+                self.suspects.extend(all.cloned());
             }
             if !self.is_blocked(&new.uid) {
                 self.suspects.insert(place.clone());
@@ -112,7 +113,8 @@ impl Owners {
             self.alive.remove(&old.uid);
             self.waiting.remove(&old.uid);
             self.suspects.remove(&place);
-            self.suspects.extend(self.dependents(&old.uid));
+            let all = self.dependents.get(&old.uid).into_iter().flatten();
+            self.suspects.extend(all.cloned());
         }
     }
 
@@ -169,8 +171,11 @@ impl Owners {
             .api_version
             .split_once('/')
             .map_or("", |(group, _)| group);
-        if !served.knows(group, &owner.kind) {
+        let Some(kind) = served.named(group, &owner.kind) else {
             return false; // nobody here can say whether it exists
+        };
+        if kind.namespaced && place.key.namespace.is_empty() {
+            return false; // in which namespace it would be is not said
         }
         !self.alive.get(&owner.uid).is_some_and(|at| {
             served.at(at.shelf).is_some_and(|kind| {
@@ -183,8 +188,8 @@ impl Owners {
     }
 
     /// The objects that name `uid` as an owner.
-    pub(super) fn dependents(&self, uid: &str) -> BTreeSet<Place> {
-        self.dependents.get(uid).cloned().unwrap_or_default()
+    pub(super) fn dependents(&self, uid: &str) -> impl Iterator<Item = &Place> {
+        self.dependents.get(uid).into_iter().flatten()
     }
 
     /// Has an object looked at again.

@@ -315,7 +315,7 @@ fn objects_are_suspects_when_an_owner_goes_or_never_was() {
     let owner = put(&store, map("a", json!({})), Change::Create).unwrap();
     put(&store, owned("b", "a", "uid-a"), Change::Create).unwrap();
     assert!(store.orphans(9).is_empty());
-    assert_eq!(store.dependents("uid-a").len(), 1);
+    assert_eq!(store.dependents("uid-a", 9).len(), 1);
     put(&store, owner.value(), Change::Remove(owner.revision)).unwrap();
     let suspects = store.orphans(9);
     assert_eq!(suspects.len(), 1);
@@ -333,6 +333,23 @@ fn objects_are_suspects_when_an_owner_goes_or_never_was() {
     let mut foreign = owned("d", "x", "uid-x");
     foreign["metadata"]["ownerReferences"][0]["apiVersion"] = "example.org/v1".into();
     put(&store, foreign, Change::Create).unwrap();
+    assert!(store.orphans(9).is_empty());
+}
+
+/// A cluster's object cannot say in which namespace its owner is: it stays, as upstream.
+#[test]
+fn what_is_in_no_namespace_is_not_lost_with_an_owner_in_one() {
+    let store = store();
+    put(&store, map("a", json!({})), Change::Create).unwrap();
+    let mut node = owned("b", "a", "uid-a");
+    node["kind"] = "Node".into();
+    node["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("namespace");
+    store
+        .commit(kind("nodes"), node, Change::Create, now(), false)
+        .unwrap();
     assert!(store.orphans(9).is_empty());
 }
 
