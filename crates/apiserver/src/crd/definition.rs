@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use super::columns::Path;
 use super::compile::Compiled;
+use super::names::Names;
 use crate::kinds::{self, FieldError, names, read};
 
 /// The most versions of a definition.
 const MOST_VERSIONS: usize = 32;
 
 /// What a definition defines.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Definition {
     pub(crate) group: String,
     pub(crate) kind: String,
@@ -24,7 +25,7 @@ pub(crate) struct Definition {
 }
 
 /// One version of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Version {
     pub(crate) name: String,
     pub(crate) served: bool,
@@ -106,13 +107,30 @@ impl Definition {
         .to_string()
     }
 
-    /// The names that nobody else in the group may have.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        let one = [&self.plural, &self.singular]
-            .into_iter()
-            .map(String::as_str);
-        one.chain(self.short_names.iter().map(String::as_str))
-            .collect()
+    /// What it is called.
+    pub(super) fn names(&self) -> Names {
+        Names {
+            plural: self.plural.clone(),
+            singular: self.singular.clone(),
+            short: self.short_names.clone(),
+            kind: self.kind.clone(),
+            list_kind: self.list_kind.clone(),
+            categories: self.categories.clone(),
+        }
+    }
+
+    /// The same under other names.
+    pub(super) fn called(&self, names: &Names) -> Self {
+        let names = names.clone();
+        Self {
+            plural: names.plural,
+            singular: names.singular,
+            short_names: names.short,
+            kind: names.kind,
+            list_kind: names.list_kind,
+            categories: names.categories,
+            ..self.clone()
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use super::FINALIZER;
 use super::custom;
 use super::definition::{Definition, Version};
+use super::names::{Claims, Names, Refusal};
 use crate::handlers::{Edit, Wish, modify, remove};
 use crate::kinds::{self, Kind, Serving, read};
 use crate::lifecycle::{metadata, seconds};
@@ -33,17 +34,21 @@ struct Entry {
     created: String,
     definition: Arc<Definition>,
     deleting: bool,
-    /// Whether its names were accepted before.
-    accepted: bool,
     held: bool,
+    /// The names that it has.
+    names: Names,
+    /// Whether it was ever served; then it stays so until it goes.
+    established: bool,
+    /// What is served of it.
+    kinds: Vec<Serving>,
 }
 
 impl Entry {
     fn read(object: &Object, before: Option<&Entry>) -> Self {
         let value = object.value();
         let generation = read::int(&value["metadata"], "generation").unwrap_or(0);
-        let same =
-            before.filter(|before| before.uid == object.uid && before.generation == generation);
+        let before = before.filter(|before| before.uid == object.uid);
+        let same = before.filter(|before| before.generation == generation);
         Self {
             key: object.key.clone(),
             uid: object.uid.clone(),
@@ -55,25 +60,58 @@ impl Entry {
                 None => Arc::new(Definition::of(&value)),
             },
             deleting: object.deleting,
-            accepted: condition(&value, "NamesAccepted")
-                .is_some_and(|condition| condition["status"] == "True"),
             held: read::texts(&value["metadata"], "finalizers").contains(&FINALIZER),
+            names: before
+                .map(|before| before.names.clone())
+                .unwrap_or_default(),
+            established: before.is_some_and(|before| before.established),
+            kinds: before
+                .map(|before| before.kinds.clone())
+                .unwrap_or_default(),
         }
+    }
+
+    /// Who is asked first which names it wants: who is served, else who came first.
+    fn rank(&self) -> (bool, &str, u64, &Key) {
+        (!self.established, &self.created, self.revision, &self.key)
+    }
+
+    /// Decides its names and what is served of it.
+    ///
+    /// What is served stays so, if need be as it was before.
+    fn settle(&mut self, claims: &mut Claims, make: Make) -> Verdict {
+        let (of, wanted) = (&self.definition, self.definition.names());
+        let (names, refused) = claims.settle(&of.group, &self.key, (&self.names, &wanted));
+        let mut failed = None;
+        if refused.is_none() || self.established {
+            let called = match names == wanted {
+                true => Arc::clone(of),
+                false => Arc::new(of.called(&names)),
+            };
+            match kinds_of(&called, make) {
+                Ok(kinds) => (self.kinds, self.established) = (kinds, true),
+                Err(full) => failed = Some(("TooManyDefinitions", full.to_string())),
+            }
+        }
+        if failed.is_none() || !self.established {
+            claims.give(&of.group, &self.key, (&self.names, &names));
+            self.names = names;
+        }
+        for serving in &mut self.kinds {
+            serving.going = self.deleting;
+        }
+        Verdict { refused, failed }
     }
 }
 
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    let conditions = read::list(&object["status"], "conditions");
-    conditions
-        .iter()
-        .find(|condition| condition["type"] == kind)
-}
+/// Makes the kind of a version.
+type Make = fn(&Definition, &Version) -> Result<&'static Kind, custom::Full>;
 
 /// What became of a definition.
 struct Verdict {
-    /// Why its names are not accepted: reason and message.
-    refused: Option<(&'static str, String)>,
-    /// Why it is not served all the same.
+    /// Why its names are not accepted.
+    refused: Option<Refusal>,
+    /// Why it is not served as it is written.
     failed: Option<(&'static str, String)>,
 }
 
@@ -100,7 +138,7 @@ pub(crate) async fn establish(server: Arc<Server>) {
             now.insert(object.key.clone(), entry);
         }
         known = now;
-        let (kinds, verdicts) = judge(&known);
+        let (kinds, verdicts) = judge(&mut known, custom::kind);
         let shelves = kinds.iter().map(|one| one.kind.shelf()).collect();
         server.store.serve(kinds);
         for gone in serving.difference(&shelves) {
@@ -119,31 +157,23 @@ pub(crate) async fn establish(server: Arc<Server>) {
 }
 
 /// Which kinds are served, in the order of discovery, and what is to be said of each definition.
-fn judge(known: &HashMap<Key, Entry>) -> (Vec<Serving>, Vec<(Key, Verdict)>) {
-    let mut order: Vec<&Entry> = known.values().collect();
-    // Who has a name keeps it; else who came first.
-    order.sort_by_key(|entry| (!entry.accepted, &entry.created, entry.revision, &entry.key));
-    let (mut taken, mut taken_kinds) = (HashSet::new(), HashSet::new());
+fn judge(known: &mut HashMap<Key, Entry>, make: Make) -> (Vec<Serving>, Vec<(Key, Verdict)>) {
+    let mut claims = Claims::default();
+    let nothing = Names::default();
+    for entry in known.values() {
+        claims.give(
+            &entry.definition.group,
+            &entry.key,
+            (&nothing, &entry.names),
+        );
+    }
+    let mut order: Vec<&mut Entry> = known.values_mut().collect();
+    order.sort_by(|one, other| one.rank().cmp(&other.rank()));
     let (mut serving, mut verdicts) = (Vec::new(), Vec::new());
     for entry in order {
-        let of = &entry.definition;
-        let refused = conflict(of, &taken, &taken_kinds);
-        let mut failed = None;
-        if refused.is_none() {
-            taken.extend(
-                of.names()
-                    .into_iter()
-                    .map(|name| (of.group.clone(), name.to_owned())),
-            );
-            for kind in [&of.kind, &of.list_kind] {
-                taken_kinds.insert((of.group.clone(), kind.clone()));
-            }
-            match kinds_of(entry) {
-                Ok(kinds) => serving.extend(kinds),
-                Err(full) => failed = Some(("TooManyDefinitions", full.to_string())),
-            }
-        }
-        verdicts.push((entry.key.clone(), Verdict { refused, failed }));
+        let verdict = entry.settle(&mut claims, make);
+        serving.extend(entry.kinds.iter().cloned());
+        verdicts.push((entry.key.clone(), verdict));
     }
     serving.sort_by(|one, other| {
         let place = |serving: &Serving| {
@@ -158,40 +188,20 @@ fn judge(known: &HashMap<Key, Entry>) -> (Vec<Serving>, Vec<(Key, Verdict)>) {
     (serving, verdicts)
 }
 
-fn kinds_of(entry: &Entry) -> Result<Vec<Serving>, custom::Full> {
-    let of = &entry.definition;
+fn kinds_of(of: &Arc<Definition>, make: Make) -> Result<Vec<Serving>, custom::Full> {
     let needed = of
         .versions
         .iter()
         .filter(|version| version.served || version.storage);
     let serving = needed.map(|version: &Version| {
         Ok(Serving {
-            kind: custom::kind(of, version)?,
+            kind: make(of, version)?,
             served: version.served,
-            going: entry.deleting,
+            going: false,
             definition: Arc::clone(of),
         })
     });
     serving.collect()
-}
-
-fn conflict(
-    of: &Definition,
-    taken: &HashSet<(String, String)>,
-    taken_kinds: &HashSet<(String, String)>,
-) -> Option<(&'static str, String)> {
-    let is_taken = |name: &str| taken.contains(&(of.group.clone(), name.to_owned()));
-    let has_kind = |name: &str| taken_kinds.contains(&(of.group.clone(), name.to_owned()));
-    let short = of.short_names.iter().find(|name| is_taken(name));
-    let (reason, name) = match short {
-        _ if is_taken(&of.plural) => ("PluralConflict", &of.plural),
-        _ if is_taken(&of.singular) => ("SingularConflict", &of.singular),
-        Some(short) => ("ShortNamesConflict", short),
-        None if has_kind(&of.kind) => ("KindConflict", &of.kind),
-        None if has_kind(&of.list_kind) => ("ListKindConflict", &of.list_kind),
-        None => return None,
-    };
-    Some((reason, format!("{name:?} is already in use")))
 }
 
 /// The order of versions: `v2` before `v1` before `v1beta1`, others last.
@@ -242,7 +252,6 @@ fn write(object: &mut Value, entry: &Entry, verdict: &Verdict, now: &str) {
     if !read::has(object, "status") {
         read::put(object, "status", json!({}));
     }
-    let names = object["spec"]["names"].clone();
     let status = &mut object["status"];
     let stored = entry
         .definition
@@ -253,33 +262,28 @@ fn write(object: &mut Value, entry: &Entry, verdict: &Verdict, now: &str) {
         versions.push(stored.into());
     }
     read::put(status, "storedVersions", versions);
-    let (accepted, established) = match (&verdict.refused, &verdict.failed) {
-        (None, None) => (
-            ("True", "NoConflicts", "no conflicts found".to_owned()),
-            (
-                "True",
-                "InitialNamesAccepted",
-                "the initial names have been accepted".to_owned(),
-            ),
-        ),
-        (None, Some((reason, why))) => (
-            ("True", "NoConflicts", "no conflicts found".to_owned()),
-            ("False", *reason, why.clone()),
-        ),
-        (Some((reason, why)), _) => (
-            ("False", *reason, why.clone()),
-            (
-                "False",
-                "NotAccepted",
-                "not all names are accepted".to_owned(),
-            ),
-        ),
+    let accepted = match &verdict.refused {
+        None => ("True", "NoConflicts", "no conflicts found".to_owned()),
+        Some((reason, why)) => ("False", *reason, why.clone()),
     };
-    if accepted.0 == "True" {
-        read::put(status, "acceptedNames", names);
-    } else if !read::has(status, "acceptedNames") {
-        read::put(status, "acceptedNames", json!({ "plural": "", "kind": "" }));
-    }
+    let established = match (&verdict.failed, entry.established) {
+        (None, true) => (
+            "True",
+            "InitialNamesAccepted",
+            "the initial names have been accepted".to_owned(),
+        ),
+        (None, false) => (
+            "False",
+            "NotAccepted",
+            "not all names are accepted".to_owned(),
+        ),
+        (Some((reason, why)), true) => {
+            let what = format!("it is served as it was before its last change: {why}");
+            ("True", *reason, what)
+        }
+        (Some((reason, why)), false) => ("False", *reason, why.clone()),
+    };
+    read::put(status, "acceptedNames", entry.names.json());
     set(status, "NamesAccepted", accepted, now);
     set(status, "Established", established, now);
     if entry.deleting && entry.held {
@@ -393,4 +397,44 @@ fn release(server: &Server, kind: &'static Kind, key: &Key) -> Result<(), ApiErr
         Ok(value)
     })
     .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::tests::definition;
+
+    #[test]
+    fn what_is_served_stays_so_when_there_is_room_for_no_more() {
+        let full: Make = |_, _| Err(custom::Full);
+        let kind = kinds::find("apiextensions.k8s.io", "v1", "customresourcedefinitions").unwrap();
+        let mut value = definition(&json!({ "type": "object" }));
+        value["metadata"]["uid"] = "u".into();
+        let first = Entry::read(&Object::new(kind, value.clone(), 1), None);
+        let key = first.key.clone();
+        let mut known = HashMap::from([(key.clone(), first)]);
+        let established = |known: &HashMap<Key, Entry>, verdict: &Verdict| {
+            let mut object = json!({});
+            write(&mut object, &known[&key], verdict, "now");
+            let conditions = read::list(&object["status"], "conditions");
+            let told = conditions.iter().find(|one| one["type"] == "Established");
+            [&told.unwrap()["status"], &told.unwrap()["reason"]].map(Clone::clone)
+        };
+        let (none, verdicts) = judge(&mut known, full);
+        assert!(none.is_empty());
+        let told = established(&known, &verdicts[0].1);
+        assert_eq!(told, ["False", "TooManyDefinitions"]);
+        let (before, verdicts) = judge(&mut known, custom::kind);
+        let told = established(&known, &verdicts[0].1);
+        assert_eq!(told, ["True", "InitialNamesAccepted"]);
+        value["metadata"]["generation"] = 2.into();
+        value["spec"]["names"]["shortNames"] = json!(["wdg"]);
+        let changed = Entry::read(&Object::new(kind, value, 2), known.get(&key));
+        known.insert(key.clone(), changed);
+        let (after, verdicts) = judge(&mut known, full);
+        assert!(std::ptr::eq(before[0].kind, after[0].kind));
+        assert_eq!(known[&key].names.short, ["wd"]);
+        let told = established(&known, &verdicts[0].1);
+        assert_eq!(told, ["True", "TooManyDefinitions"]);
+    }
 }

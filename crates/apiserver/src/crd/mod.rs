@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions: from a definition to kinds that are served.
 //!
 //! `definition` reads a definition and says what is wrong with it, `custom` makes a kind of each of
-//! its versions, `establish` is the loop that serves what is defined and empties what is deleted.
+//! its versions, `names` decides who is called what, `establish` is the loop that serves what is defined and empties what is deleted.
 
 pub(crate) mod check;
 pub(crate) mod columns;
@@ -10,6 +10,7 @@ pub(crate) mod custom;
 pub(crate) mod definition;
 mod establish;
 mod formats;
+mod names;
 pub(crate) mod openapi;
 pub(crate) mod prune;
 pub(crate) mod schema;
