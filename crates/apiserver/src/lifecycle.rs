@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
+use crate::crd;
 use crate::kinds::{FieldError, Kind};
 
 /// A point in time as Kubernetes writes it: whole seconds.
@@ -177,7 +178,13 @@ fn finalizers_for(kind: &Kind, object: &Value, policy: Option<Policy>) -> Vec<St
         Some(Policy::Orphan) => Some(ORPHAN),
         Some(Policy::Background) | None => None,
     };
-    kept.chain(added).map(str::to_owned).collect()
+    let mut held: Vec<String> = kept.chain(added).map(str::to_owned).collect();
+    // Its objects go first, whatever was done to its finalizers before.
+    let begins = object.pointer("/metadata/deletionTimestamp").is_none();
+    if is_definition(kind) && begins && !held.iter().any(|one| one == crd::FINALIZER) {
+        held.push(crd::FINALIZER.to_owned());
+    }
+    held
 }
 
 /// How a client wants an object to go.
@@ -209,6 +216,10 @@ fn is_event(kind: &Kind) -> bool {
 
 fn is_namespace(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.kind == "Namespace"
+}
+
+fn is_definition(kind: &Kind) -> bool {
+    kind.group == "apiextensions.k8s.io" && kind.kind == "CustomResourceDefinition"
 }
 
 /// How long the object may take to go.

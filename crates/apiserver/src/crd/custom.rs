@@ -236,6 +236,16 @@ pub(crate) fn kind(definition: &Definition, version: &Version) -> Result<&'stati
     Ok(kind)
 }
 
+/// A kind as which objects were stored under the name of a definition, if ever any was.
+pub(crate) fn stored(definition: &Definition) -> Option<&'static Kind> {
+    let guard = INTERNED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kinds = guard.as_ref()?.kinds.values().copied();
+    kinds.find(|kind| {
+        let same = kind.group == definition.group && kind.plural == definition.plural;
+        same && kind.custom.is_some_and(Custom::is_stored)
+    })
+}
+
 impl Interned {
     fn shelf(&mut self, definition: &Definition) -> Option<usize> {
         let next = all().len() + self.shelves.len();

@@ -76,6 +76,13 @@ impl Entry {
         (!self.established, &self.created, self.revision, &self.key)
     }
 
+    /// As what its objects are stored, also those that are left of a time when it was served.
+    fn stored(&self) -> Option<&'static Kind> {
+        let mut kinds = self.kinds.iter().map(|serving| serving.kind);
+        let served = kinds.find(|kind| kind.custom.is_some_and(custom::Custom::is_stored));
+        served.or_else(|| custom::stored(&self.definition))
+    }
+
     /// Decides its names and what is served of it.
     ///
     /// What is served stays so, if need be as it was before.
@@ -327,15 +334,7 @@ async fn empty(
 ) -> impl Future<Output = ()> + use<> {
     let mut waiting = Vec::new();
     for entry in known.values().filter(|entry| entry.deleting && entry.held) {
-        let stored = entry.definition.storage();
-        let objects = stored.and_then(|version| custom::kind(&entry.definition, version).ok());
-        if let Some(objects) = objects
-            && server
-                .store
-                .kinds()
-                .at(objects.shelf())
-                .is_some_and(|own| std::ptr::eq(own, objects))
-        {
+        if let Some(objects) = entry.stored() {
             let mut changes = server.store.subscribe(objects);
             changes.borrow_and_update();
             if !sweep(server, objects).await {

@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
-use super::{Kind, any_status, keep_status, only_status, read};
+use super::{Kind, any_status, drop_status, keep_status, only_status, read};
 use crate::crd;
 use crate::decode::typed;
 use crate::table;
@@ -27,7 +27,7 @@ pub(super) const DEFINITION: Kind = Kind {
     default,
     validate: crd::definition::validate,
     selectable: &[],
-    on_create,
+    on_create: drop_status,
     on_update: keep_status,
     on_status: only_status,
     validate_status: any_status,
@@ -44,17 +44,4 @@ fn default(object: &mut Value) {
             read::put(spec, "conversion", json!({ "strategy": "None" }));
         }
     }
-}
-
-fn on_create(object: &mut Value) {
-    super::drop_status(object);
-    // The objects go before their definition does.
-    let Some(metadata) = object.get_mut("metadata") else {
-        return;
-    };
-    let mut held = read::list(metadata, "finalizers").to_vec();
-    if !held.iter().any(|one| one == crd::FINALIZER) {
-        held.push(crd::FINALIZER.into());
-    }
-    read::put(metadata, "finalizers", held);
 }

@@ -9,6 +9,7 @@
 mod applying;
 mod custom;
 mod custom_applied;
+mod custom_gone;
 mod custom_names;
 mod deletion;
 mod facts;
