@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::author::{self, part};
 use super::create::{FieldValidation, Origin, check_type, insert_as, settle_namespace};
+use super::subresource::{self, ScaleParts};
 use super::update::modify_as;
 use super::{Answer, Call, Edit, access, wrap};
 use crate::http::{self, ContentType};
@@ -35,15 +36,25 @@ pub(super) fn apply(call: &Call, edit: Edit) -> Answer {
     call.show(code, &object)
 }
 
-/// Applies the replicas of a Scale.
+/// Applies the replicas of a Scale: what it says as a configuration of its object.
 pub(super) fn apply_scale(call: &Call) -> Result<Arc<Object>, ApiError> {
     let scale = parse(call)?;
+    subresource::check_scale(&scale)?;
+    check_unmanaged(&scale)?;
     let mut config = json!({
         "apiVersion": wrap::api_version(call.kind),
         "kind": call.kind.kind,
         "metadata": { "name": call.name },
-        "spec": { "replicas": scale.pointer("/spec/replicas") },
     });
+    for field in ["name", "namespace", "uid", "resourceVersion"] {
+        let given = meta(&scale, field);
+        if !given.is_empty() {
+            lifecycle::metadata(&mut config).insert(field.into(), given.into());
+        }
+    }
+    if let Some(replicas) = subresource::replicas(call, &scale)? {
+        ScaleParts::set(call.kind, &mut config, replicas);
+    }
     settle_namespace(call, &mut config)?;
     let wish = Wish {
         config,
@@ -51,7 +62,12 @@ pub(super) fn apply_scale(call: &Call) -> Result<Arc<Object>, ApiError> {
         edit: Edit::Main,
         force: call.query.flag("force") == Some(true),
     };
-    wish.update(call)
+    wish.update(call, |merged| {
+        // Whoever wants none any more does not want the default of the kind.
+        if !ScaleParts::is_set(call.kind, merged) {
+            ScaleParts::set(call.kind, merged, 0);
+        }
+    })
 }
 
 /// What shall be applied by whom.
@@ -65,7 +81,7 @@ struct Wish {
 impl Wish {
     fn write(&self, call: &Call) -> Result<(u16, Arc<Object>), ApiError> {
         for _ in 0..ATTEMPTS {
-            match self.update(call) {
+            match self.update(call, |_| {}) {
                 Err(error) if error.code == 404 && self.edit == Edit::Main => {}
                 outcome => return outcome.map(|object| (200, object)),
             }
@@ -78,11 +94,14 @@ impl Wish {
         Err(ApiError::modified(call.kind, name))
     }
 
-    fn update(&self, call: &Call) -> Result<Arc<Object>, ApiError> {
+    /// Changes the object; `complete` has the last word on what comes of it.
+    fn update(&self, call: &Call, complete: impl Fn(&mut Value)) -> Result<Arc<Object>, ApiError> {
         let (key, when) = (call.key(), (call.now, call.dry));
         let hand = (self.edit, None);
         modify_as(&call.server, call.kind, &key, hand, when, |current, old| {
-            let (merged, managers) = self.merged(call, Some((old, &current.managers)))?;
+            let live = Some((old, &current.managers));
+            let (mut merged, managers) = self.merged(call, live)?;
+            complete(&mut merged);
             let value = FieldValidation::Ignore.decode(call.kind, merged, &mut Vec::new())?;
             rbac::may_give(call, &value, Some(old))?;
             Ok(Draft {
@@ -139,16 +158,19 @@ fn parse(call: &Call) -> Result<Value, ApiError> {
         .or_else(|_| http::decode_object(ContentType::Yaml, &call.body))
 }
 
+/// Who manages what comes of an apply and cannot be applied.
+fn check_unmanaged(given: &Value) -> Result<(), ApiError> {
+    match given.pointer("/metadata/managedFields") {
+        None | Some(Value::Null) => Ok(()),
+        Some(_) => Err(ApiError::bad_request("metadata.managedFields must be nil")),
+    }
+}
+
 /// The configuration in canonical form, with nothing but what its author wrote.
 fn read(call: &Call) -> Result<Value, ApiError> {
     let given = parse(call)?;
     check_type(call.kind, &given)?;
-    if given
-        .pointer("/metadata/managedFields")
-        .is_some_and(|fields| !fields.is_null())
-    {
-        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
-    }
+    check_unmanaged(&given)?;
     let url = call.name.as_deref().unwrap_or("");
     match meta(&given, "name") {
         "" => {

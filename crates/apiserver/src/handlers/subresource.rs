@@ -110,6 +110,15 @@ impl ScaleParts {
         }
     }
 
+    /// Whether an object says how many replicas it wants.
+    pub(super) fn is_set(kind: &Kind, object: &Value) -> bool {
+        let wanted = match kind.custom.and_then(Custom::scale) {
+            Some(scale) => scale.wanted.get(object),
+            None => object.pointer("/spec/replicas"),
+        };
+        wanted.is_some_and(|wanted| !wanted.is_null())
+    }
+
     pub(super) fn set(kind: &Kind, object: &mut Value, replicas: i64) {
         let fields = match kind.custom.and_then(Custom::scale) {
             Some(scale) => scale.wanted.fields().unwrap_or_default(),
@@ -149,32 +158,43 @@ fn scale_of(kind: &Kind, object: &Value) -> Value {
     })
 }
 
-/// The object with the replicas of a Scale.
-fn scaled(call: &Call, old: &Value, scale: &Value) -> Result<Value, ApiError> {
-    let replicas = scale.pointer("/spec/replicas").unwrap_or(&Value::Null);
-    let replicas = match replicas {
-        Value::Null => 0,
+/// The replicas of a Scale, if it says how many.
+pub(super) fn replicas(call: &Call, scale: &Value) -> Result<Option<i64>, ApiError> {
+    let replicas = match scale.pointer("/spec/replicas").unwrap_or(&Value::Null) {
+        Value::Null => return Ok(None),
         other => other.as_i64().ok_or_else(|| {
             ApiError::bad_request("spec.replicas of the Scale is not a whole number")
         })?,
     };
-    if !(0..=i64::from(i32::MAX)).contains(&replicas) {
-        let error = FieldError {
-            field: "spec.replicas".into(),
-            reason: "FieldValueInvalid",
-            message: format!(
-                "Invalid value: {replicas}: must be greater than or equal to 0 and fit 31 bits"
-            ),
-        };
-        let name = call.name.as_deref().unwrap_or("");
-        return Err(ApiError::invalid_object(
-            "Scale",
-            "autoscaling",
-            name,
-            &[error],
-        ));
+    if (0..=i64::from(i32::MAX)).contains(&replicas) {
+        return Ok(Some(replicas));
     }
+    let error = FieldError {
+        field: "spec.replicas".into(),
+        reason: "FieldValueInvalid",
+        message: format!(
+            "Invalid value: {replicas}: must be greater than or equal to 0 and fit 31 bits"
+        ),
+    };
+    let name = call.name.as_deref().unwrap_or("");
+    let error = ApiError::invalid_object("Scale", "autoscaling", name, &[error]);
+    Err(error)
+}
+
+/// Refuses what is no Scale.
+pub(super) fn check_scale(scale: &Value) -> Result<(), ApiError> {
+    if scale.get("kind").and_then(Value::as_str) == Some("Scale") {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "the body is not an autoscaling/v1, Kind=Scale",
+    ))
+}
+
+/// The object with the replicas of a Scale.
+fn scaled(call: &Call, old: &Value, scale: &Value) -> Result<Value, ApiError> {
     let mut next = old.clone();
+    let replicas = replicas(call, scale)?.unwrap_or(0);
     ScaleParts::set(call.kind, &mut next, replicas);
     for field in ["name", "uid", "resourceVersion"] {
         let given = meta(scale, field);
@@ -189,11 +209,7 @@ fn scaled(call: &Call, old: &Value, scale: &Value) -> Result<Value, ApiError> {
 
 fn put_scale(call: &Call) -> Answer {
     let scale = http::decode_object(call.content, &call.body)?;
-    if scale.get("kind").and_then(Value::as_str) != Some("Scale") {
-        return Err(ApiError::bad_request(
-            "the body is not an autoscaling/v1, Kind=Scale",
-        ));
-    }
+    check_scale(&scale)?;
     write_scale(call, |_| Ok(scale.clone()))
 }
 

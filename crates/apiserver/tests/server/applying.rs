@@ -341,3 +341,77 @@ async fn what_the_server_rewrites_is_not_written_again() {
         old.metadata.resource_version
     );
 }
+
+#[tokio::test]
+async fn a_scale_is_applied_as_carefully_as_it_is_put() {
+    let server = Server::start().await;
+    let all: Api<Deployment> = Api::default_namespaced(server.client().await);
+    let made: Deployment = from(json!({
+        "metadata": {"name": "a"},
+        "spec": {"replicas": 5, "selector": {"matchLabels": {"app": "a"}}, "template": {
+            "metadata": {"labels": {"app": "a"}},
+            "spec": {"containers": [{"name": "main", "image": "seaway"}]}}},
+    }));
+    let made = all.create(&PostParams::default(), &made).await.unwrap();
+    let me = PatchParams::apply("me").force();
+    let scale = |metadata: Value, spec: Value| {
+        Patch::Apply(json!({
+            "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec,
+        }))
+    };
+    let named = || json!({"name": "a"});
+    // Who says nothing of the replicas leaves them to others.
+    let silent = all.patch_scale("a", &me, &scale(named(), json!({}))).await;
+    assert_eq!(silent.unwrap().spec.unwrap().replicas, Some(5));
+    let refused = [
+        (named(), json!({"replicas": -1}), 422),
+        (named(), json!({"replicas": 1_u64 << 31}), 422),
+        (named(), json!({"replicas": "3"}), 400),
+        (json!({"name": "b"}), json!({"replicas": 3}), 400),
+        (
+            json!({"name": "a", "namespace": "b"}),
+            json!({"replicas": 3}),
+            400,
+        ),
+        (
+            json!({"name": "a", "uid": "b"}),
+            json!({"replicas": 3}),
+            409,
+        ),
+        (
+            json!({"name": "a", "resourceVersion": "1"}),
+            json!({"replicas": 3}),
+            409,
+        ),
+        (
+            json!({"name": "a", "managedFields": []}),
+            json!({"replicas": 3}),
+            400,
+        ),
+    ];
+    for (metadata, spec, code) in refused {
+        let text = format!("{metadata} {spec}");
+        let answer = all.patch_scale("a", &me, &scale(metadata, spec)).await;
+        assert_eq!(status(answer).code, code, "{text}");
+    }
+    let other = Patch::Apply(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": named(), "spec": {"replicas": 3},
+    }));
+    assert_eq!(status(all.patch_scale("a", &me, &other).await).code, 400);
+    let kept = all.get("a").await.unwrap();
+    assert_eq!(kept.spec.replicas, Some(5));
+    let current = json!({
+        "name": "a", "uid": made.metadata.uid, "resourceVersion": kept.metadata.resource_version,
+    });
+    let three = scale(current, json!({"replicas": 3}));
+    let scaled = all.patch_scale("a", &me, &three).await.unwrap();
+    assert_eq!(scaled.spec.unwrap().replicas, Some(3));
+    let scaled = all.get("a").await.unwrap();
+    assert_eq!(
+        fields(&scaled.metadata, "me"),
+        json!({"f:spec": {"f:replicas": {}}})
+    );
+    // Who alone wanted them and does so no more wants none.
+    let none = all.patch_scale("a", &me, &scale(named(), json!({}))).await;
+    assert_eq!(none.unwrap().spec.unwrap().replicas.unwrap_or(0), 0);
+}

@@ -2,11 +2,11 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use serde_json::{Value, json};
 
-use crate::custom::{api, get, widgets};
+use crate::custom::{self, api, get, widgets};
 use crate::harness::{Server, eventually, status};
 
 /// Applies the definition of Widgets that have parts, twice.
@@ -142,4 +142,30 @@ async fn who_manages_what_outlives_a_change_of_the_definition() {
     assert_eq!(now.metadata.managed_fields, before.metadata.managed_fields);
     let next = stable.patch("a", &one, &part("x", 2)).await.unwrap();
     assert_eq!(next.data["spec"]["parts"], json!([{ "name": "x", "n": 2 }]));
+}
+
+#[tokio::test]
+async fn a_scale_is_applied_where_the_definition_has_it() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let mut definition = widgets();
+    for version in definition["spec"]["versions"].as_array_mut().unwrap() {
+        version["subresources"]["scale"]["specReplicasPath"] = ".spec.size".into();
+    }
+    custom::install(&client, definition).await;
+    let stable = api(&client, "v1");
+    let made = custom::widget("a", &json!({ "size": 2 }));
+    stable.create(&PostParams::default(), &made).await.unwrap();
+    let scale = Patch::Apply(json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": { "name": "a" },
+        "spec": { "replicas": 5 },
+    }));
+    let by = PatchParams::apply("scaler");
+    let fight = status(stable.patch_scale("a", &by, &scale).await);
+    assert_eq!(fight.code, 409);
+    assert!(fight.message.ends_with(".spec.size"), "{}", fight.message);
+    let scaled = stable.patch_scale("a", &by.force(), &scale).await.unwrap();
+    assert_eq!(scaled.spec.unwrap().replicas, Some(5));
+    let scaled = stable.get("a").await.unwrap();
+    assert_eq!(scaled.data["spec"]["size"], 5);
 }
