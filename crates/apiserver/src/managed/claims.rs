@@ -85,34 +85,66 @@ impl Manager {
     }
 }
 
-/// Claims that objects share. Those that nobody has any more go when there are twice as many as were
-/// in use the last time.
+/// Claims that objects share. Those that nobody has any more go when what is kept here has doubled
+/// since the last time.
+#[derive(Default)]
 struct Shared {
     claims: HashSet<Arc<Claim>>,
-    sweep_at: usize,
+    /// What the claims take, in bytes.
+    size: usize,
+    /// What they took after the last sweep.
+    swept: usize,
 }
 
-const FIRST_SWEEP: usize = 1024;
+/// What may be kept before it is swept at all, in bytes.
+const FIRST_SWEEP: usize = 1 << 20;
+/// Larger claims than this are rarely those of many objects and are not shared, in bytes.
+const LARGEST_SHARED: usize = 4 << 10;
 
-static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(|| {
-    Mutex::new(Shared {
-        claims: HashSet::new(),
-        sweep_at: FIRST_SWEEP,
-    })
-});
+static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
+
+impl Claim {
+    /// What it takes, in bytes.
+    fn size(&self) -> usize {
+        let Identity {
+            applies: _,
+            manager,
+            api_version,
+            subresource,
+        } = &self.identity;
+        let texts = [manager, api_version, subresource, &self.fields];
+        texts.iter().map(|text| text.len()).sum::<usize>() + 128
+    }
+}
+
+impl Shared {
+    fn share(&mut self, claim: Claim) -> Arc<Claim> {
+        let size = claim.size();
+        if size > LARGEST_SHARED {
+            return Arc::new(claim);
+        }
+        if let Some(known) = self.claims.get(&claim) {
+            return Arc::clone(known);
+        }
+        if self.size + size > FIRST_SWEEP.max(2 * self.swept) {
+            self.sweep();
+        }
+        let claim = Arc::new(claim);
+        self.claims.insert(Arc::clone(&claim));
+        self.size += size;
+        claim
+    }
+
+    fn sweep(&mut self) {
+        self.claims.retain(|claim| Arc::strong_count(claim) > 1);
+        self.size = self.claims.iter().map(|claim| claim.size()).sum();
+        self.swept = self.size;
+    }
+}
 
 fn share(claim: Claim) -> Arc<Claim> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = shared.claims.get(&claim) {
-        return Arc::clone(known);
-    }
-    if shared.claims.len() >= shared.sweep_at {
-        shared.claims.retain(|claim| Arc::strong_count(claim) > 1);
-        shared.sweep_at = FIRST_SWEEP.max(2 * shared.claims.len());
-    }
-    let claim = Arc::new(claim);
-    shared.claims.insert(Arc::clone(&claim));
-    claim
+    shared.share(claim)
 }
 
 impl Managers {
@@ -145,10 +177,7 @@ impl Managers {
 
     /// How many bytes the managers say; more than they cost where objects share them.
     pub(crate) fn size(&self) -> usize {
-        self.entries()
-            .iter()
-            .map(|entry| entry.claim.fields.len() + 128)
-            .sum()
+        self.entries().iter().map(|entry| entry.claim.size()).sum()
     }
 
     pub(super) fn open(&self) -> Vec<Manager> {
@@ -307,6 +336,58 @@ mod tests {
         let more = managers([entry("a", 10, "f:z"), entry("b", 11, "f:y")]);
         assert!(!before.say_as(&more));
         assert!(!before.say_as(&Managers::default()));
+    }
+
+    fn claim(manager: String, fields: String) -> Claim {
+        let identity = Identity {
+            applies: false,
+            manager: manager.into(),
+            api_version: "v1".into(),
+            subresource: "".into(),
+        };
+        let fields = fields.into();
+        Claim { identity, fields }
+    }
+
+    #[test]
+    fn claims_that_nobody_has_take_little() {
+        let mut shared = Shared::default();
+        let kept = shared.share(claim("kept".into(), "{}".into()));
+        for large in 0..50 {
+            let text = format!("{large}{}", "x".repeat(200_000));
+            for claim in [claim("a".into(), text.clone()), claim(text, "{}".into())] {
+                assert_eq!(Arc::strong_count(&shared.share(claim)), 1);
+            }
+        }
+        assert_eq!(shared.claims.len(), 1);
+        for small in 0..2000 {
+            shared.share(claim("a".into(), format!("{small:03000}")));
+            assert!(shared.size <= FIRST_SWEEP);
+        }
+        let again = shared.share(claim("kept".into(), "{}".into()));
+        assert!(Arc::ptr_eq(&kept, &again));
+    }
+
+    #[test]
+    fn claims_in_use_are_not_swept_for_each_new_one() {
+        let mut shared = Shared::default();
+        let mut kept = Vec::new();
+        let mut sweeps = 0;
+        for number in 0..10_000 {
+            let before = shared.swept;
+            kept.push(shared.share(claim("a".into(), format!("{number:01000}"))));
+            sweeps += usize::from(shared.swept != before);
+        }
+        assert_eq!(shared.claims.len(), kept.len());
+        assert!((1..=5).contains(&sweeps), "{sweeps}");
+    }
+
+    #[test]
+    fn the_name_of_a_manager_counts_as_what_it_manages() {
+        let given = json!([{"manager": "m".repeat(100_000), "operation": "Update",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {}}}]);
+        let managers = Managers::close(Managers::read(&given).unwrap());
+        assert!(managers.size() > 100_000);
     }
 
     #[test]
