@@ -31,6 +31,13 @@ use crate::server::stopped;
 pub(super) const PING: Duration = Duration::from_secs(5);
 /// How long a client may take to say farewell.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a command may take to start.
+const START: Duration = Duration::from_secs(30);
+/// What a client says before its command has started is kept for it up to this, in bytes; then the
+/// client has to wait.
+const MOST_EARLY: usize = 1 << 20;
+/// What a message that is kept takes besides its content, in bytes.
+const KEPT: usize = 64;
 /// What a command wrote before it ended is still carried, if whoever it left behind does not write on
 /// for ever.
 const MOST_LEFT: usize = 1 << 20;
@@ -108,16 +115,63 @@ async fn join(
         (false, false) => channels::OUTCOME,
     };
     send(to_client, channels::message(first, &[])).await?;
-    let (mut running, joined) = match Running::start(command, wanted).await {
+    let mut early = Vec::new();
+    let started = tokio::select! {
+        started = in_time(Running::start(command, wanted)) => started,
+        () = linger(to_client, from_client, &mut early) => return None,
+    };
+    let (mut running, joined) = match started {
         Ok(started) => started,
         Err(end) => return Some(end),
     };
     let Joined { input, outputs } = joined;
-    let heard = hear(from_client, input, wanted.terminal, closes);
+    let heard = hear(early, from_client, input, wanted.terminal, closes);
     let told = tell(to_client, &mut running, &outputs);
     tokio::select! {
         () = heard => None,
         end = told => end,
+    }
+}
+
+/// What comes of a start, if it comes soon.
+async fn in_time<T>(start: impl Future<Output = Result<T, End>>) -> Result<T, End> {
+    let late = |_| {
+        let seconds = START.as_secs();
+        Err(End::Failed(format!("it did not start within {seconds} s")))
+    };
+    timeout(START, start).await.unwrap_or_else(late)
+}
+
+/// Keeps what the client says early, and ends when it is gone.
+async fn linger(to_client: &mut Sender, from_client: &mut Receiver, early: &mut Vec<Bytes>) {
+    let mut pings = interval(PING);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut room = MOST_EARLY;
+    loop {
+        tokio::select! {
+            content = said(from_client), if room > 0 => {
+                let Some(content) = content else {
+                    return;
+                };
+                room = room.saturating_sub(content.len() + KEPT);
+                early.push(content);
+            }
+            _ = pings.tick() => if ping(to_client).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// What the client says next; `None` if it is gone.
+async fn said(from_client: &mut Receiver) -> Option<Bytes> {
+    loop {
+        match from_client.next().await {
+            Some(Ok(Message::Binary(content))) => return Some(content),
+            Some(Ok(Message::Text(text))) => return Some(text.into()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+            Some(Ok(_)) => {}
+        }
     }
 }
 
@@ -138,19 +192,22 @@ struct Joined {
     outputs: Vec<(u8, Arc<Stream>)>,
 }
 
-/// Carries what the client says, until it says no more.
+/// Carries what the client has said and says, until it says no more.
 async fn hear(
+    early: Vec<Bytes>,
     from_client: &mut Receiver,
     mut input: Option<Arc<Stream>>,
     terminal: bool,
     closes: bool,
 ) {
+    let mut early = early.into_iter();
     loop {
-        let content = match from_client.next().await {
-            Some(Ok(Message::Binary(content))) => content,
-            Some(Ok(Message::Text(text))) => text.into(),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return,
-            Some(Ok(_)) => continue,
+        let content = match early.next() {
+            Some(content) => content,
+            None => match said(from_client).await {
+                Some(content) => content,
+                None => return,
+            },
         };
         let Some(stream) = &input else {
             continue;
@@ -360,4 +417,22 @@ fn pipes(wanted: Wanted) -> io::Result<([OwnedFd; 3], Joined)> {
         outputs,
     };
     Ok((lent, joined))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_has_its_time() {
+        let soon = in_time(async {
+            tokio::time::sleep(START / 2).await;
+            Ok(7)
+        });
+        assert!(matches!(soon.await, Ok(7)));
+        match in_time::<()>(std::future::pending()).await {
+            Err(End::Failed(why)) => assert_eq!(why, "it did not start within 30 s"),
+            _ => panic!("it never started"),
+        }
+    }
 }

@@ -11,7 +11,7 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject as _;
-use seaway_apiserver::{Config, Limits, ServerError, TlsFiles, serve};
+use seaway_apiserver::{Config, Containers, Limits, ServerError, TlsFiles, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) directory: PathBuf,
+    containers: Option<Arc<dyn Containers>>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<Result<(), ServerError>>>,
 }
@@ -33,6 +34,15 @@ impl Server {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
+        Self::made(limits, None).await
+    }
+
+    /// A server that can run commands in containers.
+    pub(crate) async fn with_containers(containers: Arc<dyn Containers>) -> Self {
+        Self::made(Limits::default(), Some(containers)).await
+    }
+
+    async fn made(limits: Limits, containers: Option<Arc<dyn Containers>>) -> Self {
         let name = format!("seaway-apiserver-{}", uuid::Uuid::new_v4());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).unwrap();
@@ -50,6 +60,7 @@ impl Server {
         let mut server = Self {
             address: ([127, 0, 0, 1], 0).into(),
             directory,
+            containers,
             stop: None,
             task: None,
         };
@@ -86,7 +97,7 @@ impl Server {
             namespaces: Vec::new(),
             objects: None,
             audit_log: None,
-            containers: None,
+            containers: self.containers.clone(),
             limits,
         };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -12,6 +12,7 @@ mod custom_applied;
 mod custom_gone;
 mod custom_names;
 mod deletion;
+mod exec;
 mod facts;
 mod flood;
 mod harness;
