@@ -6,6 +6,10 @@ use super::Budget;
 use super::parse::{Expr, Macro, Operator};
 use super::value::Val;
 
+/// What a character costs that is matched with a regular expression of the object, in steps: that
+/// of a definition was chosen with care, this one may be as bad as can be.
+const MATCHING: usize = 16;
+
 /// Variables and their values.
 pub(super) struct Scope<'a> {
     variables: Vec<(&'a str, Val<'a>)>,
@@ -90,6 +94,14 @@ impl<'a> Scope<'a> {
             Expr::Matches(of, pattern) => match self.eval(of)? {
                 Val::Text(text) => {
                     self.budget.spend(1 + text.len())?;
+                    Ok(Val::Bool(pattern.is_match(&text)))
+                }
+                _ => no_overload(),
+            },
+            Expr::MatchesGiven(of, pattern) => match (self.eval(of)?, self.eval(pattern)?) {
+                (Val::Text(text), Val::Text(pattern)) => {
+                    let pattern = self.budget.pattern(&pattern)?;
+                    self.budget.spend(1 + text.len().saturating_mul(MATCHING))?;
                     Ok(Val::Bool(pattern.is_match(&text)))
                 }
                 _ => no_overload(),

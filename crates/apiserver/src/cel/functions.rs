@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::eval::no_overload;
-use super::pattern;
 use super::value::Val;
 use ipnet::IpNet;
 
@@ -70,20 +69,13 @@ const fn making(
     }
 }
 
-static FUNCTIONS: [Function; 30] = [
+static FUNCTIONS: [Function; 29] = [
     Function {
         name: "size",
         arguments: &[1],
         form: Form::Both,
         cost: |_| 0,
         run: |all| all[0].size().map(Val::Int),
-    },
-    Function {
-        name: "matches",
-        arguments: &[2],
-        form: Form::Both,
-        cost: |_| 0,
-        run: matches,
     },
     function("string", string),
     function("int", int),
@@ -212,11 +204,6 @@ fn prefix_length(all: Vec<Val<'_>>) -> Given<'_> {
         Val::Net(net) => Ok(Val::Int(net.prefix_len().into())),
         _ => no_overload(),
     }
-}
-
-fn matches(all: Vec<Val<'_>>) -> Given<'_> {
-    let pattern = pattern::compile(text(&all[1])?).map_err(|error| error.to_string())?;
-    Ok(Val::Bool(pattern.is_match(text(&all[0])?)))
 }
 
 fn string(all: Vec<Val<'_>>) -> Given<'_> {

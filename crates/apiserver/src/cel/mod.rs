@@ -13,8 +13,10 @@ pub(crate) mod pattern;
 mod tests;
 mod value;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::kinds::read;
@@ -33,23 +35,47 @@ pub(crate) enum ParseError {
     TooLarge,
 }
 
+/// What compiling a regular expression of an object costs, in steps.
+const COMPILING: usize = 50_000;
+
 /// How many steps the rules of one object may take.
 #[derive(Debug)]
-pub(crate) struct Budget(Cell<u64>);
+pub(crate) struct Budget {
+    left: Cell<u64>,
+    /// The regular expressions of the object itself; what they cost bounds how many there are.
+    patterns: RefCell<HashMap<String, Result<Regex, String>>>,
+}
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(Cell::new(4_000_000))
+        Self {
+            left: Cell::new(4_000_000),
+            patterns: RefCell::default(),
+        }
     }
 }
 
 impl Budget {
     /// Takes steps, if there are as many.
     fn spend(&self, steps: usize) -> Result<(), String> {
-        let left = self.0.get().checked_sub(steps as u64);
-        self.0.set(left.unwrap_or(0));
+        let left = self.left.get().checked_sub(steps as u64);
+        self.left.set(left.unwrap_or(0));
         left.map(|_| ())
             .ok_or_else(|| "the rules take more steps than an object may cost".to_owned())
+    }
+
+    /// A regular expression that the object gives.
+    fn pattern(&self, text: &str) -> Result<Regex, String> {
+        self.spend(1 + text.len() / 16)?;
+        if let Some(known) = self.patterns.borrow().get(text) {
+            return known.clone();
+        }
+        self.spend(COMPILING + text.len())?;
+        let made = pattern::compile_given(text).map_err(|error| error.to_string());
+        self.patterns
+            .borrow_mut()
+            .insert(text.to_owned(), made.clone());
+        made
     }
 }
 

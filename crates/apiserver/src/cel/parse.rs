@@ -59,6 +59,8 @@ pub(super) enum Expr {
     /// A function with its arguments; of a method the value comes first.
     Call(&'static functions::Function, Vec<Expr>),
     Matches(Box<Expr>, Regex),
+    /// With a regular expression that is only known when it is evaluated.
+    MatchesGiven(Box<Expr>, Box<Expr>),
     Macro(Macro, Box<Expr>, String, Box<Expr>),
 }
 
@@ -73,7 +75,9 @@ impl Expr {
             | Self::Not(one)
             | Self::Negative(one)
             | Self::Matches(one, _) => vec![one],
-            Self::Index(one, other) | Self::Macro(_, one, _, other) => vec![one, other],
+            Self::Index(one, other)
+            | Self::Macro(_, one, _, other)
+            | Self::MatchesGiven(one, other) => vec![one, other],
             Self::If(all) => all.iter().collect(),
             Self::Binary(_, all) => all.iter().collect(),
             _ => Vec::new(),
@@ -382,12 +386,17 @@ impl Parser {
     }
 
     fn call(&mut self, name: &str, mut all: Vec<Expr>, depth: usize, method: bool) -> Parsed {
-        if name == "matches"
-            && let [_, Expr::Text(pattern)] = all.as_slice()
-        {
-            let pattern = pattern::compile(pattern)
+        if name == "matches" && all.len() == 2 {
+            let (Some(pattern), Some(of)) = (all.pop(), all.pop()) else {
+                return Err(self.wrong("matches() takes a text and a pattern"));
+            };
+            let Expr::Text(pattern) = pattern else {
+                let given = Expr::MatchesGiven(Box::new(of), Box::new(pattern));
+                return self.node(depth, given);
+            };
+            let pattern = pattern::compile(&pattern)
                 .map_err(|error| self.wrong(format!("no regular expression: {error}")))?;
-            return self.node(depth, Expr::Matches(Box::new(all.remove(0)), pattern));
+            return self.node(depth, Expr::Matches(Box::new(of), pattern));
         }
         let function = functions::find(name, all.len(), method)
             .ok_or_else(|| self.wrong(format!("the function {name}() is not known")))?;

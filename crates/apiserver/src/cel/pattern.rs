@@ -4,12 +4,21 @@ use regex::{Regex, RegexBuilder};
 
 /// How large one may become.
 const MOST_BYTES: usize = 512 << 10;
+/// How large one may become that an object gives: the time of a match grows with it.
+const MOST_BYTES_GIVEN: usize = 64 << 10;
 
-/// Compiles a regular expression.
+/// Compiles a regular expression of a definition.
 pub(crate) fn compile(text: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(&ascii(text))
-        .size_limit(MOST_BYTES)
-        .build()
+    compile_to(text, MOST_BYTES)
+}
+
+/// Compiles a regular expression of an object.
+pub(super) fn compile_given(text: &str) -> Result<Regex, regex::Error> {
+    compile_to(text, MOST_BYTES_GIVEN)
+}
+
+fn compile_to(text: &str, most: usize) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(&ascii(text)).size_limit(most).build()
 }
 
 /// The expression with its classes spelt out; without it, a repeated `\w` would be all of Unicode

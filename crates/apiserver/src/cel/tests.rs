@@ -340,6 +340,49 @@ fn what_a_rule_makes_is_bounded() {
     }
 }
 
+#[test]
+fn regular_expressions_of_an_object_are_compiled_once_and_cost_what_they_take() {
+    let names: Vec<String> = (0..3000).map(|at| format!("name-{at}")).collect();
+    let same = json!({"names": names, "p": "^name-[0-9]{1,4}$"});
+    let rule = "self.names.all(n, n.matches(self.p) && matches(n, self.p))";
+    assert_eq!(broken(rule, &same, None), None);
+    let other = json!({"names": ["name-x"], "p": "^name-[0-9]{1,4}$"});
+    assert_eq!(broken(rule, &other, None).unwrap(), "no");
+    let budget = Budget::default();
+    for at in 0..79 {
+        assert!(budget.pattern(&format!("a{at}")).is_ok());
+    }
+    assert!(budget.pattern("a0").is_ok());
+    assert!(
+        budget
+            .pattern("(")
+            .unwrap_err()
+            .starts_with("the rules take more steps")
+    );
+}
+
+#[test]
+fn bad_regular_expressions_of_an_object_stop_at_the_budget() {
+    let patterns: Vec<String> = (1..150_000)
+        .map(|at| format!("((a{{40}}){{40}}){{{at}}}"))
+        .collect();
+    let slow =
+        json!({"t": "a".repeat(50_000), "p": "(a|aa|[ab]{1,9}){12}$", "items": vec![0; 1000]});
+    for (rule, value) in [
+        ("self.exists(p, 'a'.matches(p))", json!(patterns)),
+        (
+            "self.items.all(i, 'a'.matches(self.p + 'x') || self.t.matches(self.p))",
+            slow,
+        ),
+    ] {
+        let told = broken(rule, &value, None).unwrap();
+        assert!(told.starts_with("the rules take more steps"), "{told}");
+    }
+    let large = json!({"p": "(a{90}){90}"});
+    let told = broken("'a'.matches(self.p)", &large, None).unwrap();
+    assert!(told.contains("size limit"), "{told}");
+}
+
 proptest! {
     #[test]
     fn nothing_panics(text in "[-a-z0-9.()\\[\\]'\"<>=!&|?:+*/% _,]{0,40}", value in samples::json()) {
