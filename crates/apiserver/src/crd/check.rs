@@ -2,6 +2,8 @@
 //!
 //! What has not changed since it was accepted is not held against an update, as upstream.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::formats;
@@ -44,13 +46,33 @@ fn named(path: &str) -> String {
     }
 }
 
-/// What goes with an item in the list before.
-fn before<'a>(list: &ListType, old: Option<&'a Value>, item: &Value) -> Option<&'a Value> {
-    let ListType::Map(keys) = list else {
-        return None;
-    };
-    let mut items = old?.as_array()?.iter();
-    items.find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
+/// The items of the list before, if they can be told apart.
+struct Before<'a> {
+    keys: &'a [String],
+    items: HashMap<Vec<Option<&'a Value>>, &'a Value>,
+}
+
+impl<'a> Before<'a> {
+    fn of(list: &'a ListType, old: Option<&'a Value>) -> Self {
+        let (keys, old) = match (list, old.and_then(Value::as_array)) {
+            (ListType::Map(keys), Some(old)) => (keys.as_slice(), old.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        let mut items = HashMap::with_capacity(old.len());
+        for item in old {
+            items.entry(key(keys, item)).or_insert(item);
+        }
+        Self { keys, items }
+    }
+
+    /// What goes with an item.
+    fn with(&self, item: &Value) -> Option<&'a Value> {
+        self.items.get(&key(self.keys, item)).copied()
+    }
+}
+
+fn key<'a>(keys: &[String], item: &'a Value) -> Vec<Option<&'a Value>> {
+    keys.iter().map(|key| item.get(key)).collect()
 }
 
 /// A value in words, not longer than a line.
@@ -111,8 +133,9 @@ impl Checker {
             Value::Array(items) => {
                 self.list(schema, items, path);
                 let Some(inner) = &schema.items else { return };
+                let before = Before::of(&schema.list, old);
                 for (at, item) in items.iter().enumerate() {
-                    let old = before(&schema.list, old, item);
+                    let old = before.with(item);
                     self.place(inner, item, old, &format!("{path}[{at}]"));
                 }
             }
@@ -371,8 +394,9 @@ impl Checker {
             }
             Value::Array(items) => {
                 let Some(inner) = &schema.items else { return };
+                let before = Before::of(&schema.list, old);
                 for (at, item) in items.iter().enumerate() {
-                    let old = before(&schema.list, old, item);
+                    let old = before.with(item);
                     self.rules(inner, item, old, &format!("{path}[{at}]"));
                 }
             }

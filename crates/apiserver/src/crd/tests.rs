@@ -385,3 +385,25 @@ proptest! {
         let _ = check::check(&compiled, &value, Some(&object_of(&old)));
     }
 }
+
+#[test]
+fn a_long_list_is_compared_with_the_one_before_by_its_keys() {
+    let schema = schema(&json!({
+        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a", "b"],
+        "items": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"},
+            "c": {"type": "integer", "maximum": 0}},
+            "x-kubernetes-validations": [{"rule": "self.c == oldSelf.c", "message": "c stays"}]},
+    }));
+    let old: Vec<Value> = (0..60_000).map(|at| json!({"a": at, "c": 1})).collect();
+    let mut new: Vec<Value> = old.iter().rev().cloned().collect();
+    let start = std::time::Instant::now();
+    let (old, unchanged) = (json!(old), json!(new));
+    assert_eq!(faults(&schema, &unchanged, Some(&old)), [""; 0]);
+    // The same key with another value, and one that was not there.
+    new[7] = json!({"a": 59_992, "c": 0});
+    new[8] = json!({"a": 59_991, "b": "x", "c": 0});
+    let told = faults(&schema, &json!(new), Some(&old));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("spec[7]: Invalid value"), "{told:?}");
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
