@@ -23,6 +23,7 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::meta::{self, Key};
 use crate::queue::{back_off, jitter};
 use crate::view::{Change, View};
 
@@ -102,6 +103,15 @@ impl Cluster {
             unlisted: watch::Sender::new(0),
             ending: watch::Sender::new(false),
         }
+    }
+
+    /// Whether a namespace is being deleted: it takes nothing new.
+    pub(crate) fn is_closing(&self, namespace: &str) -> bool {
+        let namespace = self.namespaces.get(&Key {
+            namespace: String::new(),
+            name: namespace.to_owned(),
+        });
+        namespace.is_some_and(|namespace| meta::is_terminating(&namespace.metadata))
     }
 
     /// One more kind is watched: to be told before any loop begins.

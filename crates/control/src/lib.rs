@@ -32,6 +32,7 @@ mod deployments;
 mod endpoint_slices;
 mod endpoints;
 mod error;
+mod hands;
 mod leader;
 mod ledger;
 mod meta;

@@ -17,6 +17,7 @@ use super::driver::DaemonSets;
 use super::history::History;
 use super::place;
 use crate::error::Fault;
+use crate::hands::Hands;
 use crate::ledger::Stage;
 use crate::meta::{self, Key};
 use crate::queue::random;
@@ -223,26 +224,17 @@ impl DaemonSets {
         node: String,
         hash: String,
     ) -> Result<(), Fault> {
-        let key = Key::of(set);
-        let owner = &set.metadata;
-        let name = replicasets::pod_name(&key.name, random());
-        self.ledgers.remember(owner, |l| l.will_create(&name));
-        let api = self.cluster.namespaced::<Pod>(&key.namespace);
+        let name = replicasets::pod_name(&Key::of(set).name, random());
         let pod = place::pod(set, &hash, &node, &name);
-        let Err(error) = api.create(&PostParams::default(), &pod).await else {
-            let stage = Stage::Answered(self.cluster.pods.begun());
-            self.ledgers
-                .remember(owner, |l| l.created(&name, Some(stage)));
-            let message = format!("Created pod: {name}");
-            notes::normal(&self.recorder, set, "SuccessfulCreate", message);
-            return Ok(());
-        };
-        let fault = Fault::new("create a Pod of", "DaemonSet", &key, &error);
-        let stage = matches!(fault.failure(), Failure::Passing(_)).then_some(Stage::Doubtful);
-        self.ledgers.remember(owner, |l| l.created(&name, stage));
-        let message = format!("Error creating: {}", fault.words());
-        notes::warning(&self.recorder, set, "FailedCreate", message);
-        Err(fault)
+        self.hands().create(set, &name, &pod).await
+    }
+
+    fn hands(&self) -> Hands<'_> {
+        Hands {
+            cluster: &self.cluster,
+            recorder: &self.recorder,
+            ledgers: &self.ledgers,
+        }
     }
 
     /// A Pod has ended and is replaced: that is told, and the next time is waited for longer.
@@ -262,32 +254,7 @@ impl DaemonSets {
     }
 
     pub(super) async fn delete(&self, set: &DaemonSet, pod: Arc<Pod>) -> Result<(), Fault> {
-        let key = Key::of(&*pod);
-        let owner = &set.metadata;
-        let uid = meta::uid(&pod.metadata);
-        self.ledgers.remember(owner, |l| l.will_delete(uid));
-        let params = DeleteParams::default().preconditions(Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        });
-        let api = self.cluster.namespaced::<Pod>(&key.namespace);
-        let result = match api.delete(&key.name, &params).await {
-            Ok(_) => {
-                let message = format!("Deleted pod: {}", key.name);
-                notes::normal(&self.recorder, set, "SuccessfulDelete", message);
-                Ok(())
-            }
-            Err(error) => Fault::new("delete", "Pod", &key, &error).unless_usual(),
-        };
-        let stage = result
-            .is_ok()
-            .then(|| Stage::Answered(self.cluster.pods.begun()));
-        self.ledgers.remember(owner, |l| l.deleted(uid, stage));
-        if let Err(fault) = &result {
-            let message = format!("Error deleting: {}", fault.words());
-            notes::warning(&self.recorder, set, "FailedDelete", message);
-        }
-        result
+        self.hands().delete(set, &pod).await
     }
 
     pub(super) async fn tell(&self, set: &DaemonSet, status: DaemonSetStatus) -> Result<(), Fault> {

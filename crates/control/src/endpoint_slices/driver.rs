@@ -214,7 +214,7 @@ impl EndpointSlices {
             slices: &slices,
             place: &|node| self.place(node),
         });
-        if self.is_closing(&key.namespace) {
+        if self.cluster.is_closing(&key.namespace) {
             writes.create.clear();
         }
         writes
@@ -226,15 +226,6 @@ impl EndpointSlices {
             name: node.to_owned(),
         });
         node.map(|node| place(&node))
-    }
-
-    /// Whether a namespace is being deleted: it takes nothing new.
-    fn is_closing(&self, namespace: &str) -> bool {
-        let namespace = self.cluster.namespaces.get(&Key {
-            namespace: String::new(),
-            name: namespace.to_owned(),
-        });
-        namespace.is_some_and(|namespace| meta::is_terminating(&namespace.metadata))
     }
 
     /// Writes. What is to go goes last, when all that replaces it is there.

@@ -139,7 +139,7 @@ impl EndpointsWriter {
         let api = self.cluster.namespaced::<Endpoints>(&key.namespace);
         let params = PostParams::default();
         let Some(now) = now else {
-            if self.is_closing(&key.namespace) {
+            if self.cluster.is_closing(&key.namespace) {
                 return Ok(());
             }
             let answer = api.create(&params, &wanted).await;
@@ -161,15 +161,6 @@ impl EndpointsWriter {
             Ok(_) => Ok(()),
             Err(error) => Fault::new("delete", "Endpoints", key, &error).unless_usual(),
         }
-    }
-
-    /// Whether a namespace is being deleted: it takes nothing new.
-    fn is_closing(&self, namespace: &str) -> bool {
-        let namespace = self.cluster.namespaces.get(&Key {
-            namespace: String::new(),
-            name: namespace.to_owned(),
-        });
-        namespace.is_some_and(|namespace| meta::is_terminating(&namespace.metadata))
     }
 
     /// Writes. What is to go goes last, when all that replaces it is there.
@@ -275,7 +266,7 @@ impl Controller for EndpointsWriter {
             self.known().gone.remove(key);
         }
         let mut writes = plan(service.as_deref(), endpoints.as_deref(), &mirrors);
-        if self.is_closing(&key.namespace) {
+        if self.cluster.is_closing(&key.namespace) {
             writes.create.clear();
         }
         if writes.count() > 0 {

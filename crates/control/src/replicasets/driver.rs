@@ -8,17 +8,17 @@ use futures_util::{StreamExt, stream};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use seaway_api::{EventRecorder, Failure};
+use kube::api::{Patch, PatchParams, PostParams};
+use seaway_api::EventRecorder;
 use serde_json::json;
 
 use super::status::Failure as Failed;
 use super::{Claim, Step, claim, concerns, from_template, plan, pod_name, replicas, status};
 use crate::cluster::{Cluster, Heard};
 use crate::error::Fault;
+use crate::hands::Hands;
 use crate::ledger::{Ledger, Ledgers, Stage};
 use crate::meta::{self, Key};
-use crate::notes;
 use crate::queue::{Queue, random};
 use crate::view::Change;
 use crate::work::{Controller, until};
@@ -147,63 +147,21 @@ impl ReplicaSets {
     }
 
     async fn create(&self, set: &ReplicaSet) -> Result<(), Fault> {
-        let key = Key::of(set);
-        let name = pod_name(&key.name, random());
-        self.ledgers
-            .remember(&set.metadata, |ledger| ledger.will_create(&name));
-        let api = self.cluster.namespaced::<Pod>(&key.namespace);
-        let answer = api
-            .create(&PostParams::default(), &from_template(set, &name))
-            .await;
-        let Err(error) = answer else {
-            let stage = Stage::Answered(self.cluster.pods.begun());
-            self.ledgers
-                .remember(&set.metadata, |ledger| ledger.created(&name, Some(stage)));
-            notes::normal(
-                &self.recorder,
-                set,
-                "SuccessfulCreate",
-                format!("Created pod: {name}"),
-            );
-            return Ok(());
-        };
-        let fault = Fault::new("create a Pod of", "ReplicaSet", &key, &error);
-        let stage = matches!(fault.failure(), Failure::Passing(_)).then_some(Stage::Doubtful);
-        self.ledgers
-            .remember(&set.metadata, |ledger| ledger.created(&name, stage));
-        let message = format!("Error creating: {}", fault.words());
-        notes::warning(&self.recorder, set, "FailedCreate", message);
-        Err(fault)
+        let name = pod_name(&Key::of(set).name, random());
+        let pod = from_template(set, &name);
+        self.hands().create(set, &name, &pod).await
     }
 
     async fn delete(&self, set: &ReplicaSet, pod: Arc<Pod>) -> Result<(), Fault> {
-        let key = Key::of(&*pod);
-        let uid = meta::uid(&pod.metadata);
-        self.ledgers
-            .remember(&set.metadata, |ledger| ledger.will_delete(uid));
-        let params = DeleteParams::default().preconditions(Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        });
-        let api = self.cluster.namespaced::<Pod>(&key.namespace);
-        let result = match api.delete(&key.name, &params).await {
-            Ok(_) => {
-                let message = format!("Deleted pod: {}", key.name);
-                notes::normal(&self.recorder, set, "SuccessfulDelete", message);
-                Ok(())
-            }
-            Err(error) => Fault::new("delete", "Pod", &key, &error).unless_usual(),
-        };
-        let stage = result
-            .is_ok()
-            .then(|| Stage::Answered(self.cluster.pods.begun()));
-        self.ledgers
-            .remember(&set.metadata, |ledger| ledger.deleted(uid, stage));
-        if let Err(fault) = &result {
-            let message = format!("Error deleting: {}", fault.words());
-            notes::warning(&self.recorder, set, "FailedDelete", message);
+        self.hands().delete(set, &pod).await
+    }
+
+    fn hands(&self) -> Hands<'_> {
+        Hands {
+            cluster: &self.cluster,
+            recorder: &self.recorder,
+            ledgers: &self.ledgers,
         }
-        result
     }
 
     async fn adopt(&self, set: &ReplicaSet, pod: &Pod) -> Result<(), Fault> {
