@@ -11,7 +11,7 @@ use seaway_tests::kubectl;
 use seaway_tests::lab::Lab;
 
 use super::LIMIT;
-use super::shell::{Session, pid, runs_with, stty, text, wait_for_no_sleep, with_pipes};
+use super::shell::{Session, output, pid, runs_with, stty, text, wait_for_no_sleep, with_pipes};
 
 fn command(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = Command::new(kubectl());
@@ -24,14 +24,7 @@ fn command(lab: &Lab, arguments: &[&str]) -> Command {
 
 /// Runs it with pipes and gives all that comes of it.
 fn run(lab: &Lab, arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = with_pipes(&mut command(lab, arguments));
-    let mut stdin = child.stdin.take().expect("a pipe");
-    let input = input.to_vec();
-    // The command may end without having read it.
-    let writer = thread::spawn(move || drop(stdin.write_all(&input)));
-    let output = child.wait_with_output().expect("ends");
-    writer.join().expect("no panic");
-    output
+    output(&mut command(lab, arguments), input)
 }
 
 fn begin(lab: &Lab, arguments: &[&str], greeting: &str) -> Child {

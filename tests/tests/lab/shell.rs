@@ -28,7 +28,12 @@ fn command(lab: &Lab, arguments: &[&str]) -> Command {
 
 /// Runs it with pipes and gives all that comes of it.
 fn shell(lab: &Lab, arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = with_pipes(&mut command(lab, arguments));
+    output(&mut command(lab, arguments), input)
+}
+
+/// Runs it with pipes and gives all that comes of it.
+pub(super) fn output(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = with_pipes(command);
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_vec();
     // The command may end without having read it.
