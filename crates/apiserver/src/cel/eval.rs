@@ -50,14 +50,11 @@ impl<'a> Scope<'a> {
             }
             Expr::Name(name) => self.variable(name),
             Expr::Field(of, name) => match self.eval(of)? {
-                Val::Map(fields) => fields
-                    .get(name)
-                    .map(Val::of)
-                    .ok_or_else(|| format!("no such key: {name}")),
+                Val::Map(fields, shape) => Val::field(fields, shape, name),
                 _ => no_overload(),
             },
             Expr::Has(of, name) => match self.eval(of)? {
-                Val::Map(fields) => Ok(Val::Bool(fields.contains_key(name))),
+                Val::Map(fields, _) => Ok(Val::Bool(fields.contains_key(name))),
                 _ => no_overload(),
             },
             Expr::Index(of, at) => self.index(of, at),
@@ -121,13 +118,10 @@ impl<'a> Scope<'a> {
         let (of, at) = (self.eval(of)?, self.eval(at)?);
         self.budget.spend(at.weight())?;
         match (of, at) {
-            (Val::Map(fields), Val::Text(key)) => fields
-                .get(&*key)
-                .map(Val::of)
-                .ok_or_else(|| format!("no such key: {}", &*key)),
-            (list @ (Val::Items(_) | Val::List(_)), Val::Int(at)) => {
+            (Val::Map(fields, shape), Val::Text(key)) => Val::field(fields, shape, &key),
+            (list @ (Val::Items(..) | Val::List(_)), Val::Int(at)) => {
                 let item = usize::try_from(at).ok().and_then(|at| match list {
-                    Val::Items(items) => items.get(at).map(Val::of),
+                    Val::Items(items, shape) => items.get(at).map(|item| Val::item(item, shape)),
                     Val::List(items) => items.get(at).cloned(),
                     _ => None,
                 });
@@ -158,7 +152,7 @@ impl<'a> Scope<'a> {
             Operator::Equal => left.same(&right),
             Operator::Differ => !left.same(&right),
             Operator::In => match &right {
-                Val::Map(fields) => match &left {
+                Val::Map(fields, _) => match &left {
                     Val::Text(key) => fields.contains_key(&**key),
                     _ => return no_overload(),
                 },
@@ -252,7 +246,7 @@ fn arithmetic<'a>(operator: Operator, left: Val<'a>, right: Val<'a>) -> Given<'a
         (Val::Text(left), Val::Text(right)) if operator == Operator::Add => {
             Ok(Val::Text(format!("{}{}", &*left, &*right).into()))
         }
-        (left @ (Val::Items(_) | Val::List(_)), right @ (Val::Items(_) | Val::List(_)))
+        (left @ (Val::Items(..) | Val::List(_)), right @ (Val::Items(..) | Val::List(_)))
             if operator == Operator::Add =>
         {
             let mut items = left.items()?;

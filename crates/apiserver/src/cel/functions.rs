@@ -372,8 +372,16 @@ fn is_sorted(all: Vec<Val<'_>>) -> Given<'_> {
 }
 
 fn sum(all: Vec<Val<'_>>) -> Given<'_> {
+    let items = all[0].items()?;
+    if let Some(Val::Double(_)) = items.first() {
+        let doubles = items.iter().map(|item| match item {
+            Val::Double(number) => Ok(*number),
+            _ => no_overload(),
+        });
+        return doubles.sum::<Result<f64, String>>().map(Val::Double);
+    }
     let mut total: i64 = 0;
-    for item in all[0].items()? {
+    for item in items {
         let Val::Int(number) = item else {
             return no_overload();
         };

@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use regex::Regex;
 use serde_json::Value;
 
+use crate::crd::schema::Schema;
 use crate::kinds::read;
 use eval::Scope;
 use parse::Expr;
@@ -126,20 +127,21 @@ impl Rule {
         })
     }
 
-    /// What is wrong with a value, given the one before.
+    /// What is wrong with a value of this schema, given the one before.
     pub(crate) fn broken(
         &self,
         value: &Value,
         old: Option<&Value>,
+        schema: Option<&Schema>,
         budget: &Budget,
     ) -> Option<String> {
         if self.transition && old.is_none() {
             return None;
         }
         let mut scope = Scope::new(budget);
-        scope.set("self", Val::of(value));
+        scope.set("self", Val::of(value, schema));
         if let Some(old) = old {
-            scope.set("oldSelf", Val::of(old));
+            scope.set("oldSelf", Val::of(old, schema));
         }
         match scope.eval(&self.expression) {
             Ok(Val::Bool(true)) => None,

@@ -9,7 +9,7 @@ use crate::kinds::samples;
 fn broken(rule: &str, value: &Value, old: Option<&Value>) -> Option<String> {
     let rule = Rule::parse(&json!({ "rule": rule, "message": "no" }))
         .unwrap_or_else(|error| panic!("{rule}: {error}"));
-    rule.broken(value, old, &Budget::default())
+    rule.broken(value, old, None, &Budget::default())
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn words_come_from_the_rule_its_message_or_an_expression() {
     let told = |json: Value| {
         Rule::parse(&json)
             .unwrap()
-            .broken(&json!(1), None, &Budget::default())
+            .broken(&json!(1), None, None, &Budget::default())
     };
     assert_eq!(
         told(json!({"rule": "self > 1 "})).unwrap(),
@@ -316,7 +316,7 @@ fn a_made_text_is_shared_by_all_that_keep_it() {
     let expression = parse::parse(rule, &["self"]).unwrap();
     let (text, budget) = (json!("a"), Budget::default());
     let mut scope = Scope::new(&budget);
-    scope.set("self", Val::of(&text));
+    scope.set("self", Val::of(&text, None));
     let kept = scope.eval(&expression).unwrap().items().unwrap();
     let [Val::Text(one), Val::Text(other)] = kept.as_slice() else {
         panic!("{kept:?}");
@@ -387,7 +387,7 @@ proptest! {
     #[test]
     fn nothing_panics(text in "[-a-z0-9.()\\[\\]'\"<>=!&|?:+*/% _,]{0,40}", value in samples::json()) {
         if let Ok(rule) = Rule::parse(&json!({ "rule": format!("self{text}") })) {
-            let _ = rule.broken(&value, Some(&value), &Budget::default());
+            let _ = rule.broken(&value, Some(&value), None, &Budget::default());
         }
         let _ = Rule::parse(&json!({ "rule": text }));
     }

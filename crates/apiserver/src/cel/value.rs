@@ -6,7 +6,9 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use ipnet::IpNet;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+
+use crate::crd::schema::{Schema, Type};
 
 /// A text. Copies of it share it, however long it is: a rule may keep many.
 #[derive(Debug, Clone)]
@@ -40,6 +42,10 @@ impl From<String> for Text<'_> {
     }
 }
 
+/// What the definition says of a value, if it does: JSON does not tell a double that is whole from
+/// an integer.
+pub(super) type Shape<'a> = Option<&'a Schema>;
+
 /// A list that was made.
 #[derive(Debug)]
 pub(super) struct Made<'a> {
@@ -65,10 +71,10 @@ pub(super) enum Val<'a> {
     Double(f64),
     Text(Text<'a>),
     /// A list of the object.
-    Items(&'a [Value]),
+    Items(&'a [Value], Shape<'a>),
     /// A list that was made.
     List(Rc<Made<'a>>),
-    Map(&'a Map<String, Value>),
+    Map(&'a Map<String, Value>, Shape<'a>),
     /// In nanoseconds.
     Duration(i64),
     Address(IpAddr),
@@ -77,18 +83,43 @@ pub(super) enum Val<'a> {
 
 impl<'a> Val<'a> {
     /// A value of the object.
-    pub(super) fn of(value: &'a Value) -> Self {
+    pub(super) fn of(value: &'a Value, shape: Shape<'a>) -> Self {
         match value {
             Value::Null => Self::Null,
             Value::Bool(flag) => Self::Bool(*flag),
-            Value::Number(number) => match number.as_i64() {
-                Some(number) => Self::Int(number),
-                None => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
-            },
+            Value::Number(number) => Self::number(number, shape.map(|shape| shape.kind)),
             Value::String(text) => Self::Text(text.as_str().into()),
-            Value::Array(items) => Self::Items(items),
-            Value::Object(fields) => Self::Map(fields),
+            Value::Array(items) => Self::Items(items, shape),
+            Value::Object(fields) => Self::Map(fields, shape),
         }
+    }
+
+    fn number(number: &Number, kind: Option<Type>) -> Self {
+        let double = number.as_f64().unwrap_or(f64::NAN);
+        let whole = double.fract() == 0.0 && double.abs() < i64::MAX as f64;
+        match (kind, number.as_i64()) {
+            (Some(Type::Number), _) => Self::Double(double),
+            (_, Some(number)) => Self::Int(number),
+            (Some(Type::Integer | Type::IntOrText), None) if whole => Self::Int(double as i64),
+            (_, None) => Self::Double(double),
+        }
+    }
+
+    /// An item of a list of the object.
+    pub(super) fn item(value: &'a Value, list: Shape<'a>) -> Self {
+        Self::of(value, list.and_then(|list| list.items.as_deref()))
+    }
+
+    /// A field of a map of the object.
+    pub(super) fn field(
+        fields: &'a Map<String, Value>,
+        shape: Shape<'a>,
+        name: &str,
+    ) -> Result<Self, String> {
+        let value = fields.get(name);
+        value
+            .map(|value| Self::of(value, shape.and_then(|shape| shape.field(name))))
+            .ok_or_else(|| format!("no such key: {name}"))
     }
 
     /// A list.
@@ -101,9 +132,11 @@ impl<'a> Val<'a> {
     /// The items of a list, or the keys of a map.
     pub(super) fn items(&self) -> Result<Vec<Val<'a>>, String> {
         match self {
-            Self::Items(items) => Ok(items.iter().map(Val::of).collect()),
+            Self::Items(items, shape) => {
+                Ok(items.iter().map(|item| Val::item(item, *shape)).collect())
+            }
             Self::List(items) => Ok(items.to_vec()),
-            Self::Map(fields) => Ok(fields
+            Self::Map(fields, _) => Ok(fields
                 .keys()
                 .map(|key| Val::Text(key.as_str().into()))
                 .collect()),
@@ -114,9 +147,9 @@ impl<'a> Val<'a> {
     /// How many items, fields or characters there are.
     pub(super) fn size(&self) -> Result<i64, String> {
         let size = match self {
-            Self::Items(items) => items.len(),
+            Self::Items(items, _) => items.len(),
             Self::List(items) => items.len(),
-            Self::Map(fields) => fields.len(),
+            Self::Map(fields, _) => fields.len(),
             Self::Text(text) => text.chars().count(),
             _ => return Err("no such overload".to_owned()),
         };
@@ -126,9 +159,9 @@ impl<'a> Val<'a> {
     /// How much work it is to look at all of it, about.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Self::Items(items) => 1 + items.iter().map(weight).sum::<usize>(),
+            Self::Items(items, _) => 1 + items.iter().map(weight).sum::<usize>(),
             Self::List(items) => items.weight,
-            Self::Map(fields) => weight_of(fields),
+            Self::Map(fields, _) => weight_of(fields),
             Self::Text(text) => 1 + text.len() / 16,
             _ => 1,
         }
@@ -143,17 +176,17 @@ impl<'a> Val<'a> {
             (Self::Duration(one), Val::Duration(other)) => one == other,
             (Self::Address(one), Val::Address(other)) => one == other,
             (Self::Net(one), Val::Net(other)) => one == other,
-            (Self::Map(one), Val::Map(other)) => {
+            (Self::Map(one, _), Val::Map(other, _)) => {
                 one.len() == other.len()
                     && one.iter().all(|(key, value)| {
                         let other = other.get(key);
-                        other.is_some_and(|other| Val::of(value).same(&Val::of(other)))
+                        other.is_some_and(|other| Val::of(value, None).same(&Val::of(other, None)))
                     })
             }
             (Self::Int(_) | Self::Double(_), Val::Int(_) | Val::Double(_)) => {
                 self.order(other) == Some(Ordering::Equal)
             }
-            (Self::Items(_) | Self::List(_), Val::Items(_) | Val::List(_)) => {
+            (Self::Items(..) | Self::List(_), Val::Items(..) | Val::List(_)) => {
                 match (self.items(), other.items()) {
                     (Ok(one), Ok(other)) => {
                         one.len() == other.len()

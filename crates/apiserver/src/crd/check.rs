@@ -371,7 +371,7 @@ impl Checker {
             return;
         }
         for rule in &schema.rules {
-            if let Some(message) = rule.broken(new, old, &self.budget) {
+            if let Some(message) = rule.broken(new, old, Some(schema), &self.budget) {
                 let place = named(&format!("{path}{}", rule.field));
                 let place = place.trim_start_matches('.').to_owned();
                 let mut error = match rule.reason {

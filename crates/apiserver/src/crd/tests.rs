@@ -407,3 +407,40 @@ fn a_long_list_is_compared_with_the_one_before_by_its_keys() {
     assert!(told[0].starts_with("spec[7]: Invalid value"), "{told:?}");
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
+
+#[test]
+fn numbers_of_rules_have_the_type_of_the_schema() {
+    let value = json!({"ratio": 1, "other": 2, "count": 3.0, "list": [1, 2.5], "map": {"a": 1}, "any": 4.0});
+    for (rule, good) in [
+        ("self.ratio * 2.0 <= 3.0", true),
+        ("self.ratio / self.other == 0.5", true),
+        ("self['ratio'] + 0.5 == 1.5", true),
+        (
+            "self.list.all(one, one * 2.0 > 1.0) && self.list[0] + 0.5 == 1.5",
+            true,
+        ),
+        ("self.list.sum() == 3.5", true),
+        (
+            "self.map.a + 0.5 == 1.5 && self.map.all(key, self.map[key] / 2.0 == 0.5)",
+            true,
+        ),
+        ("self.count % 2 == 1 && self.count / 2 == 1", true),
+        ("self.any + 1 == 5", true),
+        (
+            "self.ratio == 1 && self.ratio in [1] && self.count == 3",
+            true,
+        ),
+        ("self.ratio + 1 == 2", false),
+        ("self.ratio * 2.0 <= 1.0", false),
+    ] {
+        let number = json!({"type": "number"});
+        let schema = schema(&json!({"type": "object", "properties": {
+            "ratio": number, "other": number, "count": {"type": "integer"},
+            "list": {"type": "array", "items": number},
+            "map": {"type": "object", "additionalProperties": number},
+            "any": {"x-kubernetes-int-or-string": true},
+        }, "x-kubernetes-validations": [{ "rule": rule }]}));
+        let told = faults(&schema, &value, None);
+        assert_eq!(told.is_empty(), good, "{rule}: {told:?}");
+    }
+}
